@@ -1,0 +1,276 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"maps"
+	"mime"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/vitrine-hq/vitrine/artifact"
+)
+
+// dialect turns values and errors into answers, in the words of /api/…
+// (contract, sessions §0). It is the only place that chooses statuses.
+type dialect struct {
+	log *slog.Logger
+	now func() time.Time
+}
+
+// reply is a value that leaves with another status than 200.
+type reply struct {
+	status int
+	value  any // nil for no body
+}
+
+// created is the answer to a request that made something new.
+func created(value any) reply { return reply{http.StatusCreated, value} }
+
+// problem is an error of HTTP itself, which no use case can cause.
+type problem struct {
+	status int
+	code   string
+	msg    string
+}
+
+// Error returns the message for the client.
+func (p *problem) Error() string { return p.msg }
+
+var (
+	errNoRoute     = &problem{http.StatusNotFound, "RESOURCE_NOT_FOUND", "Not Found"}
+	errWrongMethod = &problem{http.StatusMethodNotAllowed, "METHOD_NOT_ALLOWED", "Method Not Allowed"}
+	errBadRange    = &problem{http.StatusRequestedRangeNotSatisfiable, "RANGE_NOT_SATISFIABLE", "Range Not Satisfiable"}
+	errStale       = &problem{http.StatusPreconditionFailed, "PRECONDITION_FAILED", "Precondition Failed"}
+)
+
+// problems gives every kind its status and code.
+var problems = map[artifact.Kind]problem{
+	artifact.Malformed:   {422, "VALIDATION_ERROR", "Request validation failed"},
+	artifact.Invalid:     {400, "VALIDATION_ERROR", "Bad Request"},
+	artifact.Denied:      {403, "SECURITY_ERROR", "Forbidden"},
+	artifact.NotFound:    {404, "RESOURCE_NOT_FOUND", "Not Found"},
+	artifact.TimedOut:    {408, "TIMEOUT_ERROR", "Request Timeout"},
+	artifact.Exists:      {409, "RESOURCE_CONFLICT", "Conflict"},
+	artifact.Gone:        {410, "GONE", "Gone"},
+	artifact.TooLarge:    {413, "PAYLOAD_TOO_LARGE", "Payload Too Large"},
+	artifact.Unsupported: {415, "UNSUPPORTED_MEDIA_TYPE", "Unsupported Media Type"},
+	artifact.Internal:    {500, "INTERNAL_ERROR", "An internal server error occurred"},
+	artifact.Unavailable: {503, "SERVICE_UNAVAILABLE", "Service Unavailable"},
+	artifact.Full:        {507, "INSUFFICIENT_STORAGE", "Insufficient Storage"},
+}
+
+// serve answers one request by its route.
+func (d *dialect) serve(rt route, w http.ResponseWriter, r *http.Request) {
+	rec := recorderOf(w)
+	if rec == nil {
+		rec = &recorder{ResponseWriter: w}
+		w = rec
+	}
+	rec.route(rt)
+	if err := rt.takes(r); err != nil {
+		d.fail(w, r, err)
+		return
+	}
+	value, err := rt.h(w, r)
+	if err == nil && value == nil {
+		return
+	}
+	if err == nil {
+		err = d.render(w, value)
+	}
+	if err != nil {
+		d.fail(w, r, err)
+	}
+}
+
+// takes returns an Unsupported error for a body of the wrong media type.
+func (rt route) takes(r *http.Request) error {
+	want := map[bodyKind]string{bodyJSON: "application/json", bodyForm: "multipart/form-data"}[rt.body]
+	if want == "" {
+		return nil
+	}
+	given := r.Header.Get("Content-Type")
+	if rt.body == bodyJSON && given == "" && r.ContentLength == 0 {
+		return nil // what is missing, the handler says
+	}
+	if got, _, err := mime.ParseMediaType(given); err == nil && got == want {
+		return nil
+	}
+	err := artifact.Errorf(artifact.Unsupported, "Content-Type must be %s for API endpoints", want)
+	err.Field = "header.content-type"
+	return err
+}
+
+// render writes value as JSON. An error means that nothing was written.
+func (d *dialect) render(w http.ResponseWriter, value any) error {
+	status := http.StatusOK
+	if r, ok := value.(reply); ok {
+		if r.value == nil {
+			w.WriteHeader(r.status)
+			return nil
+		}
+		status, value = r.status, r.value
+	}
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(value); err != nil {
+		return err
+	}
+	writeJSON(w, status, buf.Bytes())
+	return nil
+}
+
+func writeJSON(w http.ResponseWriter, status int, text []byte) {
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Length", strconv.Itoa(len(text)))
+	w.WriteHeader(status)
+	w.Write(text) // the client has left; there is nobody to tell
+}
+
+// fail answers with err. Once a body has begun nothing may be added to it: the
+// connection is broken instead, so that the client sees that it is not whole.
+func (d *dialect) fail(w http.ResponseWriter, r *http.Request, err error) {
+	rec := recorderOf(w)
+	if r.Context().Err() != nil && (artifact.KindOf(err) == artifact.Internal) && !isProblem(err) {
+		d.log.DebugContext(r.Context(), "request abandoned", "id", correlationID(r.Context()), "error", err)
+		d.breakOff(rec)
+		return
+	}
+	p, e := translate(err)
+	d.report(r, p, e, err)
+	if rec != nil && rec.begun() {
+		d.breakOff(rec)
+		return
+	}
+	h := w.Header()
+	for _, name := range []string{"Content-Encoding", "Content-Disposition", "Accept-Ranges", "ETag",
+		"Last-Modified", "Repr-Digest", "Content-Digest", "Content-Security-Policy", "Cross-Origin-Resource-Policy"} {
+		h.Del(name)
+	}
+	if p.status != http.StatusRequestedRangeNotSatisfiable { // whose Content-Range tells the size
+		h.Del("Content-Range")
+	}
+	h.Set("Cache-Control", "no-store")
+	if p.status == http.StatusServiceUnavailable {
+		h.Set("Retry-After", retryAfter(e.Facts))
+	}
+	if p.status == http.StatusRequestTimeout {
+		h.Set("Connection", "close")
+	}
+	text, jsonErr := json.Marshal(d.errorBody(p, e))
+	if jsonErr != nil { // a fact that JSON cannot tell
+		text, _ = json.Marshal(d.errorBody(p, &artifact.Error{Kind: e.Kind, Msg: e.Msg}))
+	}
+	writeJSON(w, p.status, append(text, '\n'))
+}
+
+// breakOff ends the request without an answer. It only returns when the
+// connection was hijacked and is no longer ours.
+func (d *dialect) breakOff(rec *recorder) {
+	if rec != nil && rec.hijacked {
+		return
+	}
+	panic(http.ErrAbortHandler)
+}
+
+func isProblem(err error) bool {
+	_, ok := errors.AsType[*problem](err)
+	return ok
+}
+
+// translate returns the problem that a client sees and what may be said of it.
+func translate(err error) (problem, *artifact.Error) {
+	if p, ok := errors.AsType[*problem](err); ok {
+		return *p, &artifact.Error{Msg: p.msg}
+	}
+	e, ok := errors.AsType[*artifact.Error](err)
+	switch tooLarge, large := errors.AsType[*http.MaxBytesError](err); {
+	case ok && e.Kind != artifact.Internal:
+	case large:
+		e = artifact.Errorf(artifact.TooLarge, "Request body is larger than %d bytes", tooLarge.Limit)
+		e.Facts = map[string]any{"limit": tooLarge.Limit}
+	case errors.Is(err, context.Canceled): // by the server: the client is still there
+		e = artifact.Wrap(artifact.Unavailable, err, "The server is shutting down")
+	default:
+		e = &artifact.Error{Kind: artifact.Internal, Err: err}
+	}
+	p, known := problems[e.Kind]
+	if !known || e.Kind == artifact.Internal {
+		p = problems[artifact.Internal]
+		return p, &artifact.Error{Kind: artifact.Internal, Msg: p.msg, Err: err}
+	}
+	if e.Msg == "" {
+		e = &artifact.Error{Kind: e.Kind, Msg: p.msg, Field: e.Field, Facts: e.Facts, Err: e.Err}
+	}
+	return p, e
+}
+
+// report logs what the client is not told.
+func (d *dialect) report(r *http.Request, p problem, e *artifact.Error, err error) {
+	level := slog.LevelInfo
+	switch {
+	case isProblem(err):
+		return // nothing but its status
+	case p.status == 500 || p.status == 507:
+		level = slog.LevelError
+	case p.status == 503:
+		level = slog.LevelWarn
+	case e.Err == nil || e.Kind == artifact.Malformed:
+		return // the access log says enough
+	}
+	d.log.Log(r.Context(), level, "request failed", "id", correlationID(r.Context()), "method", r.Method,
+		"status", p.status, "error", err)
+}
+
+func retryAfter(facts map[string]any) string {
+	if s, ok := facts["retry_after"].(int); ok && s > 0 {
+		return strconv.Itoa(s)
+	}
+	return "1"
+}
+
+// errorBody returns the one body that satisfies every known client: detail,
+// error and timestamp, and for expired cursors their facts at top level.
+func (d *dialect) errorBody(p problem, e *artifact.Error) map[string]any {
+	details := maps.Clone(e.Facts)
+	if details == nil {
+		details = make(map[string]any)
+	}
+	if _, taken := details["field"]; e.Field != "" && !taken {
+		details["field"] = e.Field
+	}
+	out := make(map[string]any)
+	if e.Kind == artifact.Gone {
+		maps.Copy(out, e.Facts)
+	}
+	out["detail"] = e.Msg
+	if e.Kind == artifact.Malformed {
+		out["detail"] = faultsOf(e)
+	}
+	out["error"] = map[string]any{"code": p.code, "message": e.Msg, "details": details}
+	out["timestamp"] = d.now().UTC().Format("2006-01-02T15:04:05.000000")
+	return out
+}
+
+// faultsOf returns the list that stands as detail of a 422.
+func faultsOf(e *artifact.Error) faults {
+	if list, ok := errors.AsType[faults](e.Err); ok {
+		return list
+	}
+	f := fault{Loc: strings.Split(e.Field, "."), Msg: e.Msg, Type: "value_error", Input: e.Facts["input"]}
+	f.Loc = slices.DeleteFunc(f.Loc, func(s string) bool { return s == "" })
+	if t, ok := e.Facts["type"].(string); ok {
+		f.Type = t
+	}
+	return faults{f}
+}

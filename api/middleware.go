@@ -1,0 +1,163 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/vitrine-hq/vitrine/artifact"
+)
+
+// CorrelationHeader names a request in the logs and in the answer.
+const CorrelationHeader = "X-Correlation-ID"
+
+type correlationKey struct{}
+
+// correlationID returns the id of the request that ctx belongs to, or "".
+func correlationID(ctx context.Context) string {
+	id, _ := ctx.Value(correlationKey{}).(string)
+	return id
+}
+
+// Outcome is how a request ended, for the log and for metrics.
+type Outcome struct {
+	Method  string
+	Pattern string // of the route; empty when none was found
+	Status  int    // 0 when nothing was answered
+	Bytes   int64  // of the body
+	Took    time.Duration
+	Aborted bool // the connection was broken off
+}
+
+// surround returns next behind the middleware that every request passes:
+// correlation id, access log, recovery, guard, and the check of the path, in
+// this order, so that the log tells the 500 of a panic and the id of a refusal.
+// ended, if not nil, hears of every request.
+func surround(next http.Handler, d *dialect, g *guard, ended func(Outcome)) http.Handler {
+	return observe(d.log, ended, d.recovered(g.wrap(d.cleanPaths(next))))
+}
+
+// observe gives the request its id and writes one line to the log when it is
+// over: neither query, headers nor contents, and no path that is a capability.
+func observe(log *slog.Logger, ended func(Outcome), next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		id := r.Header.Get(CorrelationHeader)
+		if !validCorrelationID(id) {
+			id = newUUID()
+		}
+		w.Header().Set(CorrelationHeader, id)
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		rec := &recorder{ResponseWriter: w}
+		r = r.WithContext(context.WithValue(r.Context(), correlationKey{}, id))
+		returned := false
+		defer func() {
+			o := Outcome{Method: r.Method, Pattern: rec.pattern, Status: rec.status, Bytes: rec.bytes,
+				Took: time.Since(start), Aborted: !returned}
+			if returned && o.Status == 0 && !rec.hijacked {
+				o.Status = http.StatusOK
+			}
+			log.LogAttrs(r.Context(), slog.LevelInfo, "request", slog.String("id", id), slog.String("method", o.Method),
+				slog.String("route", o.Pattern), slog.String("path", loggedPath(rec, r.URL.Path)),
+				slog.Int("status", o.Status), slog.Int64("bytes", o.Bytes), slog.Duration("took", o.Took),
+				slog.String("remote", r.RemoteAddr), slog.Bool("aborted", o.Aborted))
+			if ended != nil {
+				ended(o)
+			}
+		}()
+		next.ServeHTTP(rec, r)
+		returned = true
+	})
+}
+
+// loggedPath returns what the log may show of a path. Where no route was found
+// the path may still be a share with a slip in it.
+func loggedPath(rec *recorder, path string) string {
+	if rec.secret {
+		return rec.pattern
+	}
+	if rec.pattern == "" {
+		if i := strings.Index(strings.ToLower(path), "/s/"); i >= 0 {
+			path = path[:i] + "/s/…"
+		}
+	}
+	if len(path) > 1024 {
+		path = strings.ToValidUTF8(path[:1024], "") + "…"
+	}
+	return path
+}
+
+func validCorrelationID(id string) bool {
+	if id == "" || len(id) > 128 {
+		return false
+	}
+	for i := range len(id) {
+		c := id[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune("._:-", rune(c)) {
+			return false
+		}
+	}
+	return true
+}
+
+// newUUID returns a random UUID of version 4.
+func newUUID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+// recovered answers 500 to what panics below it.
+func (d *dialect) recovered(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			v := recover()
+			if v == nil {
+				return
+			}
+			if err, _ := v.(error); errors.Is(err, http.ErrAbortHandler) {
+				panic(v)
+			}
+			d.log.ErrorContext(r.Context(), "panic", "id", correlationID(r.Context()), "value", fmt.Sprint(v),
+				"stack", string(debug.Stack()))
+			d.fail(w, r, &problem{http.StatusInternalServerError, "INTERNAL_ERROR", problems[artifact.Internal].msg})
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// cleanPaths refuses paths that do not say plainly what they name. It looks at
+// the escaped path and before the mux, which would redirect to what it resolves.
+func (d *dialect) cleanPaths(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !plainPath(r.URL.EscapedPath()) {
+			d.fail(w, r, artifact.Errorf(artifact.Invalid, "Invalid path"))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// plainPath reports whether an escaped path is absolute and has neither "//",
+// dot segments nor encoded slashes and backslashes.
+func plainPath(escaped string) bool {
+	lower := strings.ToLower(escaped)
+	if !strings.HasPrefix(lower, "/") || strings.Contains(lower, "//") ||
+		strings.Contains(lower, "%2f") || strings.Contains(lower, "%5c") || strings.Contains(lower, `\`) {
+		return false
+	}
+	for segment := range strings.SplitSeq(strings.ReplaceAll(lower, "%2e", "."), "/") {
+		if segment == "." || segment == ".." {
+			return false
+		}
+	}
+	return true
+}
