@@ -1,0 +1,138 @@
+package client
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/vitrine-hq/vitrine/artifact"
+)
+
+// Error is an answer of the server that is not success.
+type Error struct {
+	Status        int    // of HTTP
+	Code          string // such as "RESOURCE_NOT_FOUND"; empty when a proxy answered
+	Message       string
+	CorrelationID string // names the request in the server's log
+	Details       map[string]any
+	RetryAfter    time.Duration // how long the server asks to wait; 0 when it does not say
+}
+
+// Error returns the message and the status.
+func (e *Error) Error() string {
+	if e.Message == "" {
+		return fmt.Sprintf("%d %s", e.Status, http.StatusText(e.Status))
+	}
+	return fmt.Sprintf("%s (%d)", e.Message, e.Status)
+}
+
+// Is makes errors.Is work with ErrNotFound and ErrExists.
+func (e *Error) Is(target error) bool {
+	return target == ErrNotFound && e.Status == http.StatusNotFound ||
+		target == ErrExists && e.Status == http.StatusConflict
+}
+
+// What callers most often ask of an [Error], for errors.Is.
+var (
+	ErrNotFound = errors.New("not found")
+	ErrExists   = errors.New("exists already")
+)
+
+// temporary reports whether the same request may well succeed later.
+func (e *Error) temporary() bool {
+	switch e.Status {
+	case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
+// Expired says that a cursor is no longer in the log, not yet in it, or of
+// another log. Entries after the position Oldest-1 can be read.
+type Expired struct {
+	Oldest artifact.Seq `json:"oldest"`
+	Last   artifact.Seq `json:"last"`
+	Err    *Error       `json:"-"`
+}
+
+// Error names the positions that can be read.
+func (e *Expired) Error() string {
+	return fmt.Sprintf("the cursor is not in the log, which has entries %d to %d", e.Oldest, e.Last)
+}
+
+// Unwrap returns the answer of the server.
+func (e *Expired) Unwrap() error { return e.Err }
+
+// body is what the server says of an error. Detail is a text, or a list for 422.
+type body struct {
+	Detail json.RawMessage `json:"detail"`
+	Error  struct {
+		Code    string         `json:"code"`
+		Message string         `json:"message"`
+		Details map[string]any `json:"details"`
+	} `json:"error"`
+	Oldest *artifact.Seq `json:"oldest"`
+	Last   *artifact.Seq `json:"last"`
+}
+
+const maxErrorBody = 1 << 20
+
+// readError returns the *Error, or the *Expired, that a response tells of.
+func readError(resp *http.Response) error {
+	e := &Error{Status: resp.StatusCode, CorrelationID: resp.Header.Get("X-Correlation-Id")}
+	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && s > 0 {
+		e.RetryAfter = time.Duration(min(s, 3600)) * time.Second
+	}
+	text, err := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
+	var b body
+	if err != nil || json.Unmarshal(text, &b) != nil {
+		return e // not ours, or cut off: the status says enough
+	}
+	e.Code, e.Message, e.Details = b.Error.Code, b.Error.Message, b.Error.Details
+	if said := b.detail(); said != "" {
+		e.Message = said
+	}
+	if resp.StatusCode == http.StatusGone {
+		return &Expired{Oldest: b.seq(b.Oldest, "oldest"), Last: b.seq(b.Last, "last"), Err: e}
+	}
+	return e
+}
+
+// detail returns the text of detail; of a list, each fault with its place.
+func (b *body) detail() string {
+	var text string
+	if json.Unmarshal(b.Detail, &text) == nil {
+		return text
+	}
+	var list []struct {
+		Loc []any  `json:"loc"`
+		Msg string `json:"msg"`
+	}
+	if json.Unmarshal(b.Detail, &list) != nil {
+		return ""
+	}
+	var lines []string
+	for _, fault := range list {
+		place := make([]string, len(fault.Loc))
+		for i, segment := range fault.Loc {
+			place[i] = fmt.Sprint(segment)
+		}
+		lines = append(lines, strings.Join(place, ".")+": "+fault.Msg)
+	}
+	return strings.Join(lines, "; ")
+}
+
+// seq returns a position from the top of the body or from its details.
+func (b *body) seq(top *artifact.Seq, name string) artifact.Seq {
+	if top != nil {
+		return *top
+	}
+	n, _ := b.Error.Details[name].(float64)
+	return artifact.Seq(n)
+}
