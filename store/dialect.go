@@ -3,7 +3,10 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
+	"io"
+	"net"
 	"strconv"
 	"strings"
 	"syscall"
@@ -66,8 +69,11 @@ var postgresDialect = &dialect{
 	numbered: true,
 	verdict: func(err error) verdict {
 		e, ok := errors.AsType[*pgconn.PgError](err)
-		if !ok {
+		if !ok && connectionLost(err) {
 			return lost
+		}
+		if !ok {
+			return broken
 		}
 		switch {
 		case strings.HasPrefix(e.Code, "23"):
@@ -79,6 +85,25 @@ var postgresDialect = &dialect{
 		}
 		return broken
 	},
+}
+
+// connectionLost reports whether an error that is not the server's own comes
+// from the way to it.
+func connectionLost(err error) bool {
+	_, network := errors.AsType[net.Error](err)
+	_, connect := errors.AsType[*pgconn.ConnectError](err)
+	return network || connect || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
+}
+
+// undone reports whether the engine itself says that a commit which failed
+// kept nothing. Otherwise nobody knows.
+func (d *dialect) undone(err error) bool {
+	if d == sqliteDialect {
+		return d.verdict(err) == full
+	}
+	_, answered := errors.AsType[*pgconn.PgError](err)
+	return answered && d.verdict(err) != lost
 }
 
 // bind rewrites the placeholders of a statement for the engine. No statement
@@ -111,7 +136,7 @@ func (d *dialect) explain(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || d.verdict(err) == full {
 		return artifact.Wrap(artifact.Full, err, "No space left on the server's disk")
 	}
-	if d.numbered && d.verdict(err) == lost && !errors.Is(err, sql.ErrNoRows) {
+	if d.verdict(err) == lost {
 		return artifact.Wrap(artifact.Unavailable, err, "The database cannot be reached; try again")
 	}
 	return err

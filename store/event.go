@@ -129,11 +129,14 @@ func (r *Reads) LiveBlobs(ctx context.Context, keys []string) (map[string]bool, 
 	if len(keys) == 0 {
 		return live, nil
 	}
-	args := make([]any, len(keys))
-	for i, k := range keys {
-		args[i] = k
+	args := make([]any, 0, 2*len(keys))
+	for _, k := range keys {
+		args = append(args, k)
 	}
-	query := "SELECT blob FROM events WHERE blob > '' AND blob < 'row/' AND blob IN (?" + strings.Repeat(", ?", len(keys)-1) + ")"
+	for len(args)&(len(args)-1) != 0 { // to a power of two, so that few statements serve
+		args = append(args, args[0])
+	}
+	query := "SELECT blob FROM events WHERE blob > '' AND blob < 'row/' AND blob IN (?" + strings.Repeat(", ?", len(args)-1) + ")"
 	err := r.q.rows(ctx, query, args, func(scan func(...any) error) error {
 		var k string
 		err := scan(&k)

@@ -187,9 +187,7 @@ func (w *session) try(batch []*job) error {
 	now := w.db.opt.Now().Truncate(time.Microsecond)
 	for _, j := range batch {
 		if err := w.closure(ctx, j, now); err != nil {
-			if _, rerr := w.s.exec(ctx, "ROLLBACK"); rerr != nil {
-				w.close()
-			}
+			w.rollback(ctx)
 			return err
 		}
 	}
@@ -230,24 +228,26 @@ func (w *session) closure(ctx context.Context, j *job, now time.Time) error {
 // that nothing was kept may the server go on.
 func (w *session) commitFailed(ctx context.Context, err error) error {
 	err = fmt.Errorf("commit: %w", err)
-	v := w.db.d.verdict(err)
-	if v == full {
-		if _, rerr := w.s.exec(ctx, "ROLLBACK"); rerr != nil {
-			w.close()
-		}
+	if w.db.d.undone(err) {
+		w.rollback(ctx)
 		return err
 	}
 	w.close()
+	unknown := errors.Join(errUnknown, err)
 	if w.db.d == postgresDialect {
-		if v == lost {
-			return artifact.Wrap(artifact.Unavailable, errors.Join(errUnknown, err),
-				"The connection to the database was lost; whether this was saved is unknown")
-		}
-		return err // the server undid it
+		return artifact.Wrap(artifact.Unavailable, unknown, "The connection to the database was lost; whether this was saved is unknown")
 	}
 	w.db.err = err
 	close(w.db.failed)
-	return artifact.Wrap(artifact.Unavailable, errors.Join(errUnknown, err), "The database cannot write")
+	return artifact.Wrap(artifact.Unavailable, unknown, "The database cannot write")
+}
+
+// rollback undoes the transaction; if even that fails, the connection goes and
+// takes what it left open with it.
+func (w *session) rollback(ctx context.Context) {
+	if _, err := w.s.exec(ctx, "ROLLBACK"); err != nil {
+		w.close()
+	}
 }
 
 // panicError is a panic of a closure, which fails its caller only.

@@ -1,0 +1,192 @@
+// Package api speaks HTTP: routes, errors, and the transports of the log. A
+// handler parses a request, calls one use case of package depot and returns a
+// value; statuses and the form of errors are the dialect's business
+// (dialect.go). Read this file first, then route.go.
+package api
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/vitrine-hq/vitrine/artifact"
+	"github.com/vitrine-hq/vitrine/depot"
+)
+
+// Config is what a Server is made of. Depot and Log must be set.
+type Config struct {
+	Depot         *depot.Depot
+	Log           *slog.Logger
+	Version       string
+	PublicURL     string        // allowed as Host, besides local names
+	CORSOrigins   []string      // allowed with credentials
+	Insecure      bool          // lets in any Host, and proxies
+	UploadIdle    time.Duration // an upload that sends nothing for so long is cut off; 0 means 60 s
+	UploadTimeout time.Duration // the longest an upload may take; 0 means 6 h
+	DataURILimit  int64         // contents up to this size are inlined in answers; 0 means 20 MiB
+	Heartbeat     time.Duration // of idle streams; 0 means 15 s
+	OpenAPI       []byte        // the description served as /openapi.json
+	Hooks         Hooks
+}
+
+// Hooks tell metrics what happens. They must not block; nil ones are left out.
+type Hooks struct {
+	Ended     func(Outcome)                // a request is over
+	Uploaded  func(files int, bytes int64) // an upload was acknowledged
+	Delivered func(lag time.Duration)      // a follower was sent an entry, so long after its commit
+}
+
+func (c *Config) defaults() {
+	if c.UploadIdle == 0 {
+		c.UploadIdle = time.Minute
+	}
+	if c.UploadTimeout == 0 {
+		c.UploadTimeout = 6 * time.Hour
+	}
+	if c.DataURILimit == 0 {
+		c.DataURILimit = 20 << 20
+	}
+	if c.Heartbeat == 0 {
+		c.Heartbeat = 15 * time.Second
+	}
+	if c.Hooks.Uploaded == nil {
+		c.Hooks.Uploaded = func(int, int64) {}
+	}
+	if c.Hooks.Delivered == nil {
+		c.Hooks.Delivered = func(time.Duration) {}
+	}
+}
+
+// Server answers the API. It is an http.Handler through [Server.Handler].
+type Server struct {
+	Config
+	depot   *depot.Depot
+	dialect *dialect
+	guard   *guard
+	routes  table
+	sockets sockets
+	closing context.Context // ends when followers are to leave
+	drain   context.CancelFunc
+}
+
+// New returns a server, or an error about an address in the configuration.
+func New(c Config) (*Server, error) {
+	c.defaults()
+	s := &Server{Config: c, depot: c.Depot, dialect: &dialect{log: c.Log, now: time.Now}}
+	g, err := newGuard(s.dialect, c.PublicURL, "", c.CORSOrigins, c.Insecure)
+	if err != nil {
+		return nil, err
+	}
+	s.guard = g
+	s.closing, s.drain = context.WithCancel(context.Background())
+	s.routes = s.table()
+	return s, nil
+}
+
+// Handler returns the API for the network.
+func (s *Server) Handler() http.Handler {
+	return surround(s.routes.mux(s.dialect), s.dialect, s.guard, s.Hooks.Ended)
+}
+
+// Drain tells followers to leave, each in the way of its transport. New ones
+// are sent away too.
+func (s *Server) Drain() { s.drain() }
+
+// Operations lists every method and path that the server answers, for the
+// test that compares it with its description.
+func (s *Server) Operations() []Operation { return s.routes.operations() }
+
+// tenant returns who asks. There is one tenant while there are no accounts.
+func (s *Server) tenant(*http.Request) string { return artifact.DefaultTenant }
+
+func (s *Server) table() table {
+	const session = "/api/sessions/{session_id}"
+	return table{
+		{method: "GET", pattern: "/{$}", h: s.landing},
+		{method: "GET", pattern: "/openapi.json", h: s.openAPI},
+		{method: "GET", pattern: "/health", h: s.health},
+		{method: "GET", pattern: "/health/live", h: s.live},
+		{method: "GET", pattern: "/health/ready", h: s.ready},
+		{method: "GET", pattern: "/ws", h: s.socket},
+		{method: "GET", pattern: "/api/uploads/{session_id}", h: s.listUploads},
+		{method: "POST", pattern: "/api/uploads/{session_id}", h: s.uploadForm, body: bodyForm},
+		{method: "PUT", pattern: "/api/uploads/{session_id}/{name}", h: s.uploadRaw, body: bodyRaw},
+		{method: "GET", pattern: "/api/sessions", h: s.listSessions},
+		{method: "POST", pattern: "/api/sessions", h: s.createSession, body: bodyJSON},
+		{method: "GET", pattern: session, h: s.showSession},
+		{method: "PATCH", pattern: session, h: s.patchSession, body: bodyJSON},
+		{method: "DELETE", pattern: session, h: s.deleteSession},
+		{method: "POST", pattern: session + "/scan", h: s.scan},
+		{method: "GET", pattern: session + "/state", h: s.state},
+		{method: "GET", pattern: session + "/events", h: s.events},
+		{method: "GET", pattern: session + "/artifact-events", h: s.artifactEvents},
+		{method: "GET", pattern: session + "/artifacts/{artifact_id}", h: s.artifact},
+		{method: "GET", pattern: session + "/download", h: s.download},
+	}
+}
+
+// sessionID returns the session that the path names.
+func sessionID(r *http.Request) (artifact.SessionID, error) {
+	return artifact.ParseSessionID(r.PathValue("session_id"))
+}
+
+// following returns a context that ends with the request or when followers are
+// told to leave, whichever comes first.
+func (s *Server) following(r *http.Request) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(r.Context())
+	stop := context.AfterFunc(s.closing, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+func (s *Server) health(http.ResponseWriter, *http.Request) (any, error) {
+	return map[string]string{"status": "healthy"}, nil
+}
+
+func (s *Server) live(http.ResponseWriter, *http.Request) (any, error) {
+	return map[string]string{"status": "alive"}, nil
+}
+
+// ready is red while the database does not answer, takes no writes, or the
+// server is on its way down.
+func (s *Server) ready(_ http.ResponseWriter, r *http.Request) (any, error) {
+	if s.closing.Err() != nil {
+		return nil, artifact.Errorf(artifact.Unavailable, "The server is shutting down")
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+	defer cancel()
+	if err := s.depot.Database().Ping(ctx); err != nil {
+		return nil, artifact.Wrap(artifact.Unavailable, err, "The database is not ready")
+	}
+	return map[string]string{"status": "ready"}, nil
+}
+
+func (s *Server) openAPI(w http.ResponseWriter, _ *http.Request) (any, error) {
+	writeJSON(w, http.StatusOK, s.OpenAPI)
+	return nil, nil
+}
+
+// landing tells a person who opens the address in a browser what this is.
+func (s *Server) landing(w http.ResponseWriter, _ *http.Request) (any, error) {
+	h := w.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'")
+	h.Set("X-Content-Type-Options", "nosniff")
+	_, err := io.WriteString(w, landingPage)
+	return nil, err
+}
+
+const landingPage = `<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Vitrine</title>
+<style>body{font:16px/1.6 system-ui,sans-serif;max-width:40rem;margin:4rem auto;padding:0 1rem;color:#1c1c1e;background:#fbfbfa}
+code,pre{font:14px/1.5 ui-monospace,monospace;background:#efefec;border-radius:4px;padding:.1em .3em}pre{padding:1em;overflow:auto}
+@media(prefers-color-scheme:dark){body{color:#eee;background:#161618}code,pre{background:#26262a}a{color:#8ab4ff}}</style>
+<h1>Vitrine</h1>
+<p>This artifact server is running. Send it a file:</p>
+<pre>curl -T report.md http://127.0.0.1:6400/api/uploads/demo/</pre>
+<p>See <a href="/api/sessions">the sessions</a>, <a href="/openapi.json">the API description</a>
+and <a href="/health/ready">whether it is ready</a>.</p>
+</html>
+`

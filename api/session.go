@@ -1,0 +1,184 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/vitrine-hq/vitrine/artifact"
+	"github.com/vitrine-hq/vitrine/depot"
+)
+
+// sessionJSON is the wire form of a session (extensions §2).
+type sessionJSON struct {
+	SessionID     artifact.SessionID `json:"session_id"`
+	Status        string             `json:"status"`
+	CreatedAt     float64            `json:"created_at"`
+	UpdatedAt     float64            `json:"updated_at"`
+	LastSeq       artifact.Seq       `json:"last_seq"`
+	Attachments   int64              `json:"attachments"`
+	Artifacts     int64              `json:"artifacts"`
+	Bytes         int64              `json:"bytes"`
+	Metadata      map[string]any     `json:"metadata"`
+	CurrentNodeID *string            `json:"current_node_id"`
+	Waiting       bool               `json:"waiting_for_input"`
+	ErrorMessage  *string            `json:"error_message"`
+}
+
+func showSession(s *artifact.Session) sessionJSON {
+	return sessionJSON{
+		SessionID: s.ID, Status: s.Status, CreatedAt: artifact.UnixSeconds(s.Created), UpdatedAt: artifact.UnixSeconds(s.Updated),
+		LastSeq: s.LastSeq, Attachments: s.Attachments, Artifacts: s.Artifacts, Bytes: s.Bytes, Metadata: s.Metadata,
+	}
+}
+
+func (s *Server) listSessions(_ http.ResponseWriter, r *http.Request) (any, error) {
+	q := parseQuery(r)
+	ask := depot.SessionQuery{
+		Tenant: s.tenant(r),
+		Limit:  int(q.integer("limit", 50, atLeast(1), atMost(1000))),
+		Status: q.oneOf("status", "", artifact.StatusIdle, artifact.StatusRunning, artifact.StatusWaiting,
+			artifact.StatusCompleted, artifact.StatusError, artifact.StatusCancelled),
+		Text: q.text("q", ""),
+	}
+	if q.has("cursor") {
+		ask.Before = q.integer("cursor", 0, atLeast(1))
+	}
+	if err := q.err(); err != nil {
+		return nil, err
+	}
+	list, err := s.depot.Sessions(r.Context(), ask)
+	if err != nil {
+		return nil, err
+	}
+	page := struct {
+		Sessions []sessionJSON `json:"sessions"`
+		Next     *string       `json:"next_cursor"` // null on the last page
+	}{Sessions: []sessionJSON{}}
+	for i := range list {
+		page.Sessions = append(page.Sessions, showSession(&list[i]))
+	}
+	if len(list) == ask.Limit {
+		next := strconv.FormatInt(list[len(list)-1].Key, 10)
+		page.Next = &next
+	}
+	return page, nil
+}
+
+// maxSessionBody bounds a JSON body, and with it a session's metadata.
+const maxSessionBody = 64 << 10
+
+// decode reads a JSON object into v. Unknown fields, a wrong type and anything
+// after the object are faults.
+func decode(w http.ResponseWriter, r *http.Request, v any) error {
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxSessionBody))
+	dec.DisallowUnknownFields()
+	err := dec.Decode(v)
+	if err == nil {
+		if _, more := dec.Token(); more != io.EOF {
+			err = errors.New("unexpected text after the object")
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		return nil // no body at all: every field is optional
+	}
+	if err == nil {
+		return nil
+	}
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		return err
+	}
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" {
+		return malformed(fault{Type: "type_error", Loc: append([]string{"body"}, strings.Split(wrong.Field, ".")...), Msg: "Input should be a valid " + wrong.Type.String()})
+	}
+	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
+		return malformed(fault{Type: "extra_forbidden", Loc: []string{"body", strings.Trim(name, `"`)}, Msg: "Extra inputs are not permitted"})
+	}
+	return malformed(fault{Type: "json_invalid", Loc: []string{"body"}, Msg: "JSON decode error"})
+}
+
+func (s *Server) createSession(w http.ResponseWriter, r *http.Request) (any, error) {
+	var body struct {
+		SessionID *string        `json:"session_id"`
+		Metadata  map[string]any `json:"metadata"`
+	}
+	if err := decode(w, r, &body); err != nil {
+		return nil, err
+	}
+	var id artifact.SessionID
+	if body.SessionID != nil {
+		var err error
+		if id, err = artifact.ParseSessionID(*body.SessionID); err != nil {
+			return nil, err
+		}
+	}
+	made, err := s.depot.CreateSession(r.Context(), s.tenant(r), id, body.Metadata)
+	if err != nil {
+		return nil, err
+	}
+	w.Header().Set("Location", "/api/sessions/"+string(made.ID))
+	return created(showSession(&made)), nil
+}
+
+func (s *Server) showSession(_ http.ResponseWriter, r *http.Request) (any, error) {
+	id, err := sessionID(r)
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.depot.Session(r.Context(), s.tenant(r), id)
+	if err != nil {
+		return nil, err
+	}
+	return showSession(&found), nil
+}
+
+func (s *Server) patchSession(w http.ResponseWriter, r *http.Request) (any, error) {
+	id, err := sessionID(r)
+	if err != nil {
+		return nil, err
+	}
+	var body struct {
+		Metadata map[string]any `json:"metadata"`
+	}
+	if err := decode(w, r, &body); err != nil {
+		return nil, err
+	}
+	if body.Metadata == nil {
+		return nil, malformed(missing("body", "metadata"))
+	}
+	changed, err := s.depot.SetMetadata(r.Context(), s.tenant(r), id, body.Metadata)
+	if err != nil {
+		return nil, err
+	}
+	return showSession(&changed), nil
+}
+
+func (s *Server) deleteSession(_ http.ResponseWriter, r *http.Request) (any, error) {
+	id, err := sessionID(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.depot.DeleteSession(r.Context(), s.tenant(r), id); err != nil {
+		return nil, err
+	}
+	return map[string]any{"session_id": id, "deleted": true}, nil
+}
+
+func (s *Server) scan(_ http.ResponseWriter, r *http.Request) (any, error) {
+	id, err := sessionID(r)
+	if err != nil {
+		return nil, err
+	}
+	found, err := s.depot.Scan(r.Context(), s.tenant(r), id, "")
+	if err != nil {
+		return nil, err
+	}
+	events := make([]*artifact.Version, len(found.Versions))
+	for i := range found.Versions {
+		events[i] = &found.Versions[i]
+	}
+	return map[string]any{"events": events, "cursor": found.Cursor}, nil
+}

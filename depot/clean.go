@@ -1,0 +1,194 @@
+package depot
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/vitrine-hq/vitrine/artifact"
+	"github.com/vitrine-hq/vitrine/store"
+)
+
+// CleanUploads deletes the bytes of a session's uploads for privacy
+// (extensions §5): in rows, in blobs and in the workspace, together with the
+// manifest there. What the session made stays, and so do the entries of the
+// uploads, as "cleaned". One entry of the log tells of it. Uploads that come in
+// while it runs are left alone. Where nothing is left to clean it does nothing.
+//
+// It works in steps; one that a crash cut off is taken up by the next call.
+func (d *Depot) CleanUploads(ctx context.Context, tenant string, id artifact.SessionID) error {
+	d.sweeping.cleaning.Lock() // so that one cleaning writes one entry
+	defer d.sweeping.cleaning.Unlock()
+	s, err := d.db.Session(ctx, tenant, id)
+	if err != nil {
+		return err
+	}
+	c := &cleaning{d: d, s: &s}
+	list, err := c.next(ctx)
+	for err == nil && len(list) > 0 {
+		var more []artifact.Entry
+		if more, err = c.next(ctx); err == nil {
+			err = c.step(ctx, list, len(more) == 0)
+		}
+		list = more
+	}
+	if err != nil {
+		return err
+	}
+	if s.Attachments == 0 {
+		return nil
+	}
+	return c.tidy(ctx)
+}
+
+// cleaning is one run of CleanUploads.
+type cleaning struct {
+	d     *Depot
+	s     *artifact.Session
+	after artifact.Seq
+	done  cleaned
+}
+
+// cleaned is the data of the entry that tells of a cleaning.
+type cleaned struct {
+	Count int64        `json:"count"`
+	Bytes int64        `json:"bytes"`
+	UpTo  artifact.Seq `json:"up_to"` // later uploads were not cleaned
+}
+
+// cleanStep is how many uploads go in one transaction.
+const cleanStep = 500
+
+// next returns uploads that have bytes, up to the position at which the
+// cleaning began.
+func (c *cleaning) next(ctx context.Context) ([]artifact.Entry, error) {
+	var kept []artifact.Entry
+	for len(kept) == 0 {
+		list, err := c.d.db.Uploads(ctx, c.s, c.after, cleanStep)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range list {
+			c.after = e.Seq
+			if e.Seq <= c.s.LastSeq && !e.Version.Cleaned() {
+				kept = append(kept, e)
+			}
+		}
+		if len(list) < cleanStep || c.after > c.s.LastSeq {
+			break
+		}
+	}
+	return kept, nil
+}
+
+// step forgets uploads, and when they are the last tells of all, in one
+// transaction; then it deletes what nothing names any more.
+func (c *cleaning) step(ctx context.Context, list []artifact.Entry, last bool) error {
+	seqs := make([]artifact.Seq, len(list))
+	for i, e := range list {
+		seqs[i] = e.Seq
+		c.done.Count++
+		c.done.Bytes += e.Version.Size
+	}
+	c.done.UpTo = c.s.LastSeq
+	err := c.d.db.Tx(ctx, func(tx *store.Tx) error {
+		if err := tx.Clean(c.s.Key, seqs); err != nil || !last {
+			return err
+		}
+		data, err := json.Marshal(c.done)
+		if err != nil {
+			return fmt.Errorf("encode entry: %w", err)
+		}
+		return tx.Append(c.s.Key, &artifact.Entry{Type: artifact.TypeCleaned, Data: data})
+	})
+	if err != nil {
+		return err
+	}
+	return c.delete(ctx, list)
+}
+
+// delete removes the bytes of uploads that were forgotten.
+func (c *cleaning) delete(ctx context.Context, list []artifact.Entry) error {
+	var keys []string
+	for _, e := range list {
+		if !store.InRow(e.Version.Key) {
+			keys = append(keys, e.Version.Key)
+		}
+	}
+	if release, ok := c.d.sweeping.tryClear(); ok {
+		err := c.d.deleteBlobs(ctx, keys)
+		release()
+		if err != nil {
+			return err
+		}
+	} else {
+		// A check or a backup relies on them. If the server stops before it
+		// ends, the sweeper has them.
+		c.d.background(func(ctx context.Context) {
+			release, err := c.d.sweeping.clear(ctx)
+			if err != nil {
+				return
+			}
+			defer release()
+			if err := c.d.deleteBlobs(ctx, keys); err != nil {
+				c.d.opt.Log.Error("blobs of cleaned uploads are left to the sweeper", "session", c.s.ID, "err", err)
+			}
+		})
+	}
+	names := make([]string, len(list))
+	for i, e := range list {
+		names[i] = e.Version.Attachment
+	}
+	return c.removeFiles(names...)
+}
+
+func (d *Depot) deleteBlobs(ctx context.Context, keys []string) error {
+	for _, k := range keys {
+		if err := d.bucket.Delete(ctx, k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeFiles removes names from the folder of attachments.
+func (c *cleaning) removeFiles(names ...string) error {
+	root, err := c.d.openAttachments(c.s)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNoFolder) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("open folder of attachments: %w", err)
+	}
+	defer root.Close()
+	var errs first
+	for _, name := range names {
+		if err := root.RemoveAll(name); err != nil {
+			errs.add(fmt.Errorf("remove cleaned upload: %w", err))
+		}
+	}
+	return errs.err
+}
+
+// tidy removes the manifest, which names what was cleaned, and the folder of
+// attachments if it is empty. Where uploads have come in since, the manifest is
+// written again for them.
+func (c *cleaning) tidy(ctx context.Context) error {
+	if err := c.removeFiles(manifestName); err != nil {
+		return err
+	}
+	// It fails while something is in it; an upload makes it again.
+	os.Remove(filepath.Join(c.d.workspace(c.s), artifact.AttachmentsDir))
+	now, err := c.d.db.SessionByKey(ctx, c.s.Key)
+	if err != nil {
+		return err
+	}
+	if now.Attachments > c.s.Attachments {
+		c.d.manifestChanged(&now)
+	}
+	return nil
+}

@@ -1,0 +1,58 @@
+package depot
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+
+	"github.com/vitrine-hq/vitrine/artifact"
+	"github.com/vitrine-hq/vitrine/store"
+)
+
+// errNoContent is what a deletion or a cleaned upload has instead of bytes.
+var errNoContent = artifact.Errorf(artifact.NotFound, "Artifact file missing")
+
+// Version returns the version that name, one of the three kinds of id, stands
+// for in a session (see [store.Reads.Version]).
+func (d *Depot) Version(ctx context.Context, tenant string, id artifact.SessionID, name string) (artifact.Version, error) {
+	s, err := d.db.Session(ctx, tenant, id)
+	if err != nil {
+		return artifact.Version{}, err
+	}
+	v, err := d.db.Version(ctx, &s, name)
+	d.expose(&s, &v)
+	return v, err
+}
+
+// expose lets a version show absolute paths where the operator wants that.
+func (d *Depot) expose(s *artifact.Session, v *artifact.Version) {
+	if d.opt.ExposePaths {
+		v.Root = d.dir(s)
+	}
+}
+
+// OpenContent opens the bytes of exactly this version, or returns a NotFound
+// error. Where they are a file the result is an *os.File.
+func (d *Depot) OpenContent(ctx context.Context, v *artifact.Version) (io.ReadSeekCloser, error) {
+	if v.Key == "" {
+		return nil, errNoContent
+	}
+	if store.InRow(v.Key) {
+		b, err := d.db.Content(ctx, v.Key)
+		if err != nil {
+			return nil, err
+		}
+		return inMemory{bytes.NewReader(b)}, nil
+	}
+	f, err := d.bucket.Open(ctx, v.Key, v.Size)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, artifact.Wrap(artifact.NotFound, err, errNoContent.Msg)
+	}
+	return f, err
+}
+
+type inMemory struct{ *bytes.Reader }
+
+func (inMemory) Close() error { return nil }

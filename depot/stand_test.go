@@ -1,0 +1,184 @@
+package depot
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/vitrine-hq/vitrine/artifact"
+	"github.com/vitrine-hq/vitrine/blob"
+	"github.com/vitrine-hq/vitrine/blob/fileblob"
+	"github.com/vitrine-hq/vitrine/store"
+)
+
+// stand is a depot on a data directory of its own.
+type stand struct {
+	testing.TB
+	*Depot
+	dir string
+}
+
+const tenant = artifact.DefaultTenant
+
+// newStand opens a depot on the data directory dir, which is made where it is
+// not there, and closes it when the test ends.
+func newStand(t testing.TB, dir string, opt Options) *stand {
+	t.Helper()
+	opt.WareHouse = filepath.Join(dir, wareHouseDir)
+	opt.Implicit = true
+	if err := os.MkdirAll(opt.WareHouse, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	drv, err := openBlobs(filepath.Join(dir, blobsDir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := store.OpenSQLite(t.Context(), filepath.Join(dir, databaseFile), store.Options{Now: opt.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	d, err := Open(t.Context(), db, blob.New(drv), opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &stand{TB: t, Depot: d, dir: dir}
+	t.Cleanup(s.shut)
+	return s
+}
+
+func openBlobs(dir string) (blob.Driver, error) { return fileblob.Open(dir, fileblob.Options{}) }
+
+// shut closes the depot and its database. It may be called again.
+func (s *stand) shut() {
+	if err := s.Close(); err != nil {
+		s.Error(err)
+	}
+	if err := s.db.Close(); err != nil {
+		s.Error(err)
+	}
+}
+
+// up uploads a file and returns its version.
+func (s *stand) up(id artifact.SessionID, name string, content []byte) artifact.Version {
+	s.Helper()
+	v, err := s.tryUp(s.Context(), id, name, content)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return v
+}
+
+func (s *stand) tryUp(ctx context.Context, id artifact.SessionID, name string, content []byte) (artifact.Version, error) {
+	var none artifact.Version
+	u, err := s.NewUpload(ctx, tenant, id)
+	if err != nil {
+		return none, err
+	}
+	defer u.Discard()
+	if _, err := u.Add(ctx, name, "", bytes.NewReader(content)); err != nil {
+		return none, err
+	}
+	list, err := u.Commit(ctx)
+	if err != nil {
+		return none, err
+	}
+	return list[0], nil
+}
+
+// write writes a file into the workspace of a session that is there, and
+// returns the version that comes of it.
+func (s *stand) write(id artifact.SessionID, name string, content []byte) artifact.Version {
+	s.Helper()
+	session := s.session(id)
+	file := filepath.Join(s.workspace(&session), filepath.FromSlash(name))
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		s.Fatal(err)
+	}
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		s.Fatal(err)
+	}
+	return s.scanned(id)
+}
+
+// scanned looks through the workspace and returns the one change there is.
+func (s *stand) scanned(id artifact.SessionID) artifact.Version {
+	s.Helper()
+	scan, err := s.Scan(s.Context(), tenant, id, "")
+	if err != nil {
+		s.Fatal(err)
+	}
+	if len(scan.Versions) != 1 {
+		s.Fatalf("the scan found %d changes, want one: %+v", len(scan.Versions), scan.Versions)
+	}
+	return scan.Versions[0]
+}
+
+func (s *stand) session(id artifact.SessionID) artifact.Session {
+	s.Helper()
+	session, err := s.Session(s.Context(), tenant, id)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return session
+}
+
+// content returns the bytes of a version, or the error.
+func (s *stand) content(v *artifact.Version) ([]byte, error) {
+	r, err := s.OpenContent(s.Context(), v)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return io.ReadAll(r)
+}
+
+// blobFile returns the file of a blob.
+func (s *stand) blobFile(key string) string { return filepath.Join(s.dir, blobsDir, key[:2], key) }
+
+// exec runs SQL behind the depot's back.
+func (s *stand) exec(query string, args ...any) {
+	s.Helper()
+	db, err := sql.Open("sqlite", filepath.Join(s.dir, databaseFile))
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer db.Close()
+	res, err := db.ExecContext(s.Context(), query, args...)
+	if err != nil {
+		s.Fatal(err)
+	}
+	if n, err := res.RowsAffected(); err != nil || n == 0 {
+		s.Fatalf("%s changed %d rows, %v", query, n, err)
+	}
+}
+
+// sound fails the test unless a deep check is clean, and returns its report.
+func (s *stand) sound() Report {
+	s.Helper()
+	r, err := s.Check(s.Context(), true, nil)
+	if err != nil {
+		s.Fatal(err)
+	}
+	if !r.Clean() {
+		s.Errorf("check found faults: %q", r.Faults)
+	}
+	return r
+}
+
+// noise returns bytes that do not compress.
+func noise(n int, seed uint64) []byte {
+	b := make([]byte, n)
+	rand.NewChaCha8([32]byte{byte(seed), byte(seed >> 8)}).Read(b)
+	return b
+}
+
+// prose returns bytes that compress.
+func prose(n int) []byte {
+	return bytes.Repeat([]byte("The quick brown fox jumps over the lazy dog. "), n/45+1)[:n]
+}
