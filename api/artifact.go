@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"strconv"
 
 	"github.com/vitrine-hq/vitrine/artifact"
-	"github.com/vitrine-hq/vitrine/depot"
 )
 
 // artifact answers for one version: what it is, or its bytes (contract,
@@ -158,171 +156,4 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, v *artifact.Vers
 	h.Set("Repr-Digest", reprDigest(v.SHA256))
 	http.ServeContent(s.dialect.contentWriter(w, r), r, "", v.At, content)
 	return nil
-}
-
-// listUploads answers with the files that stand now, twice: by id in the form
-// of the manifest, and flat. It streams, reading the rows once for each.
-func (s *Server) listUploads(w http.ResponseWriter, r *http.Request) (any, error) {
-	id, err := sessionID(r)
-	if err != nil {
-		return nil, err
-	}
-	found, err := s.depot.Session(r.Context(), s.tenant(r), id)
-	if artifact.KindOf(err) == artifact.NotFound {
-		return nil, artifact.Errorf(artifact.Invalid, "Session not connected")
-	}
-	if err == nil {
-		err = s.depot.Refresh(r.Context(), &found)
-	}
-	if err != nil {
-		return nil, err
-	}
-	out := newJSONStream(w)
-	out.raw(`{"attachments":{`)
-	n := 0
-	for v, err := range s.depot.Files(r.Context(), &found, found.LastSeq) {
-		if err != nil {
-			return nil, err
-		}
-		out.comma(n)
-		out.value(v.Attachment)
-		out.raw(":")
-		out.merged(s.depot.Record(v), flat(v))
-		n++
-	}
-	out.raw(`},"items":[`)
-	i := 0
-	for v, err := range s.depot.Files(r.Context(), &found, found.LastSeq) {
-		if err != nil {
-			return nil, err
-		}
-		out.comma(i)
-		out.value(flat(v))
-		i++
-	}
-	out.raw(fmt.Sprintf(`],"count":%d}`+"\n", n))
-	return nil, out.flush()
-}
-
-// flatJSON is what each record of a list carries besides its nested form.
-type flatJSON struct {
-	AttachmentID string  `json:"attachment_id"`
-	ArtifactID   string  `json:"artifact_id"`
-	Name         string  `json:"name"`
-	MIME         string  `json:"mime"`
-	MIMEType     string  `json:"mime_type"`
-	Size         int64   `json:"size"`
-	Source       string  `json:"source"`
-	Workspace    string  `json:"workspace_path"`
-	Storage      string  `json:"storage"`
-	SHA256       string  `json:"sha256"`
-	Hash         string  `json:"hash"`
-	CreatedAt    float64 `json:"created_at"`
-}
-
-func flat(v *artifact.Version) flatJSON {
-	return flatJSON{
-		AttachmentID: v.Attachment, ArtifactID: v.ID(), Name: v.Name, MIME: v.MIME, MIMEType: v.MIME, Size: v.Size,
-		Source: v.Source, Workspace: v.Path, Storage: v.Storage(), SHA256: v.SHA256, Hash: v.Hash(), CreatedAt: artifact.UnixSeconds(v.At),
-	}
-}
-
-// jsonStream writes a JSON document piece by piece; the first error sticks.
-type jsonStream struct {
-	w   http.ResponseWriter
-	buf bytes.Buffer
-	err error
-}
-
-// newJSONStream sets the headers of a JSON answer of unknown length.
-func newJSONStream(w http.ResponseWriter) *jsonStream {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	return &jsonStream{w: w}
-}
-
-func (j *jsonStream) raw(text string) {
-	j.buf.WriteString(text)
-	j.spill(32 << 10)
-}
-
-func (j *jsonStream) comma(n int) {
-	if n > 0 {
-		j.buf.WriteByte(',')
-	}
-}
-
-func (j *jsonStream) value(v any) {
-	b, err := json.Marshal(v)
-	if err != nil && j.err == nil {
-		j.err = err
-	}
-	j.buf.Write(b)
-	j.spill(32 << 10)
-}
-
-// merged writes one object with the members of two; those of b come last.
-func (j *jsonStream) merged(a, b any) {
-	x, err := json.Marshal(a)
-	if err != nil && j.err == nil {
-		j.err = err
-	}
-	y, err := json.Marshal(b)
-	if err != nil && j.err == nil {
-		j.err = err
-	}
-	if j.err == nil {
-		var all map[string]json.RawMessage
-		if j.err = json.Unmarshal(x, &all); j.err == nil {
-			j.err = json.Unmarshal(y, &all)
-		}
-		j.value(all)
-	}
-}
-
-func (j *jsonStream) spill(limit int) {
-	if j.err == nil && j.buf.Len() > limit {
-		_, j.err = j.w.Write(j.buf.Bytes())
-		j.buf.Reset()
-	}
-}
-
-// flush writes what is left and returns the first error.
-func (j *jsonStream) flush() error {
-	j.spill(0)
-	return j.err
-}
-
-// download answers with the session as a zip, or with a selection of it.
-func (s *Server) download(w http.ResponseWriter, r *http.Request) (any, error) {
-	id, err := sessionID(r)
-	if err != nil {
-		return nil, err
-	}
-	q := parseQuery(r)
-	at := q.integer("at", 0, atLeast(1))
-	ids := q.list("ids")
-	if err := q.err(); err != nil {
-		return nil, err
-	}
-	found, err := s.depot.Session(r.Context(), s.tenant(r), id)
-	if artifact.KindOf(err) == artifact.NotFound {
-		return nil, artifact.Errorf(artifact.NotFound, "Session directory not found")
-	}
-	if err != nil {
-		return nil, err
-	}
-	zip, err := s.depot.PrepareZip(r.Context(), &found, depot.ZipOptions{IDs: ids, At: artifact.Seq(at)})
-	if err != nil {
-		return nil, err
-	}
-	h := w.Header()
-	h.Set("Content-Type", "application/zip")
-	h.Set("Content-Disposition", "attachment; filename="+zip.Name())
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cache-Control", "private, no-store")
-	if r.Method == http.MethodHead {
-		return nil, nil
-	}
-	return nil, zip.Stream(r.Context(), w)
 }

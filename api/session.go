@@ -5,8 +5,10 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/vitrine-hq/vitrine/artifact"
 	"github.com/vitrine-hq/vitrine/depot"
@@ -68,12 +70,17 @@ func (s *Server) listSessions(_ http.ResponseWriter, r *http.Request) (any, erro
 	return page, nil
 }
 
-// maxSessionBody bounds a JSON body, and with it a session's metadata.
-const maxSessionBody = 64 << 10
+const (
+	maxSessionBody = 64 << 10 // bytes of a JSON body, and with it of a session's metadata
+	bodyTimeout    = 30 * time.Second
+)
 
 // decode reads a JSON object into v. Unknown fields, a wrong type and anything
 // after the object are faults.
 func decode(w http.ResponseWriter, r *http.Request, v any) error {
+	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxSessionBody))
 	dec.DisallowUnknownFields()
 	err := dec.Decode(v)
@@ -87,6 +94,9 @@ func decode(w http.ResponseWriter, r *http.Request, v any) error {
 	}
 	if err == nil {
 		return nil
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return artifact.Wrap(artifact.TimedOut, err, "The body took too long")
 	}
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		return err

@@ -62,7 +62,9 @@ type Depot struct {
 	watch    *watcher
 	manifest *manifests
 	sweeping hold
-	reflink  bool // the WareHouse can share bytes with the bucket
+
+	wareHouse *os.File // the folder, open
+	reflink   bool     // it can share bytes with the bucket
 
 	// folders is held for writing while a session is deleted and its folder
 	// moved away, for reading while one is made.
@@ -80,12 +82,20 @@ const incoming = ".incoming"
 // Open starts the use cases and the background work that goes with them.
 func Open(ctx context.Context, db *store.DB, bucket *blob.Bucket, opt Options) (*Depot, error) {
 	opt.defaults()
+	// What a crash left in the middle of uploads was never acknowledged.
+	if err := os.RemoveAll(filepath.Join(opt.WareHouse, incoming)); err != nil {
+		return nil, fmt.Errorf("clear upload folder: %w", err)
+	}
 	for _, name := range []string{incoming, trash} {
 		if err := os.MkdirAll(filepath.Join(opt.WareHouse, name), 0o700); err != nil {
 			return nil, fmt.Errorf("make folder of the WareHouse: %w", err)
 		}
 	}
-	d := &Depot{db: db, bucket: bucket, opt: opt}
+	wareHouse, err := os.Open(opt.WareHouse)
+	if err != nil {
+		return nil, fmt.Errorf("open WareHouse: %w", err)
+	}
+	d := &Depot{db: db, bucket: bucket, opt: opt, wareHouse: wareHouse}
 	d.ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	d.tails.d = d
 	d.watch = newWatcher(d)
@@ -104,7 +114,8 @@ func Open(ctx context.Context, db *store.DB, bucket *blob.Bucket, opt Options) (
 func (d *Depot) Close() error {
 	d.cancel()
 	d.wg.Wait()
-	return d.manifest.flush()
+	err := d.manifest.flush()
+	return errors.Join(err, d.wareHouse.Close())
 }
 
 // background runs f until Close, which ends its context and waits for it.

@@ -95,7 +95,7 @@ func (d *Depot) receive(ctx context.Context, f *received, declared string, r io.
 	v := &f.version
 	buf := heads.Get().(*[]byte)
 	defer heads.Put(buf)
-	head := grow(buf, d.opt.InlineLimit+1)
+	head := grow(buf, max(d.opt.InlineLimit+1, sniffed))
 	n, err := readHead(r, head)
 	if err != nil {
 		return err
@@ -235,14 +235,16 @@ func (u *Upload) Commit(ctx context.Context) ([]artifact.Version, error) {
 
 // move puts the folders of the files into the session's workspace.
 func (u *Upload) move() error {
-	dir := filepath.Join(u.d.workspace(&u.session), artifact.AttachmentsDir)
+	dir, err := filepath.Rel(u.d.opt.WareHouse, filepath.Join(u.d.workspace(&u.session), artifact.AttachmentsDir))
+	if err != nil {
+		return fmt.Errorf("move upload into the workspace: %w", err)
+	}
 	u.moved = true
 	for _, f := range u.files {
-		to := filepath.Join(dir, f.version.Attachment)
-		err := os.Rename(f.folder, to)
+		err := moveIn(u.d.wareHouse, incoming, dir, f.version.Attachment)
 		for try := 0; try < 3 && errors.Is(err, fs.ErrNotExist); try++ { // the session has no folder yet
-			if err = os.MkdirAll(dir, 0o700); err == nil {
-				err = os.Rename(f.folder, to)
+			if err = u.d.makeFolder(dir); err == nil {
+				err = moveIn(u.d.wareHouse, incoming, dir, f.version.Attachment)
 			}
 		}
 		if err != nil {
@@ -250,6 +252,16 @@ func (u *Upload) move() error {
 		}
 	}
 	return nil
+}
+
+// makeFolder makes a folder of the WareHouse and those around it.
+func (d *Depot) makeFolder(name string) error {
+	root, err := os.OpenRoot(d.opt.WareHouse)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	return root.MkdirAll(name, 0o700)
 }
 
 // Discard removes what an upload that came to nothing left in folders; its
