@@ -43,7 +43,7 @@ func (s *statements) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, st := range s.m {
-		st.Close()
+		_ = st.Close() // its connection goes with it
 	}
 	clear(s.m)
 }

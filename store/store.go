@@ -8,9 +8,11 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math/big"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -57,6 +59,14 @@ func OpenSQLite(ctx context.Context, file string, opt Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("resolve %s: %w", file, err)
 	}
+	// SQLite gives the files beside it the mode of this one.
+	f, err := os.OpenFile(abs, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	if err := f.Close(); err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
 	write, err := sql.Open("sqlite", sqliteDSN(abs, "synchronous(FULL)", "foreign_keys(1)", "fullfsync(1)", "checkpoint_fullfsync(1)"))
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", abs, err)
@@ -64,15 +74,12 @@ func OpenSQLite(ctx context.Context, file string, opt Options) (*DB, error) {
 	write.SetMaxOpenConns(1)
 	read, err := sql.Open("sqlite", sqliteDSN(abs, "query_only(1)"))
 	if err != nil {
-		write.Close()
-		return nil, fmt.Errorf("open %s: %w", abs, err)
+		return nil, fmt.Errorf("open %s: %w", abs, errors.Join(err, write.Close()))
 	}
 	read.SetMaxOpenConns(8)
 	read.SetMaxIdleConns(8)
 	if err := checkSQLiteVersion(ctx, write); err != nil {
-		write.Close()
-		read.Close()
-		return nil, err
+		return nil, errors.Join(err, write.Close(), read.Close())
 	}
 	return open(ctx, sqliteDialect, write, read, abs, opt)
 }
@@ -142,9 +149,7 @@ func open(ctx context.Context, d *dialect, write, read *sql.DB, file string, opt
 	}
 	db.Reads = Reads{d: d, q: newStatements(d, read)}
 	if err := db.prepare(ctx); err != nil {
-		write.Close()
-		read.Close()
-		return nil, err
+		return nil, errors.Join(err, write.Close(), read.Close())
 	}
 	go db.writer()
 	return db, nil

@@ -145,8 +145,8 @@ func (w *session) close() {
 		return
 	}
 	w.s.close()
-	w.conn.Raw(func(any) error { return driver.ErrBadConn }) // so that the pool does not keep it
-	w.conn.Close()
+	_ = w.conn.Raw(func(any) error { return driver.ErrBadConn }) // so that the pool does not keep it
+	_ = w.conn.Close()
 	w.conn, w.s = nil, nil
 }
 
