@@ -27,6 +27,7 @@ type Config struct {
 	UploadTimeout time.Duration // the longest an upload may take; 0 means 6 h
 	DataURILimit  int64         // contents up to this size are inlined in answers; 0 means 20 MiB
 	Heartbeat     time.Duration // of idle streams; 0 means 15 s
+	WriteTimeout  time.Duration // of one write to a follower, which is cut off after it; 0 means 30 s
 	OpenAPI       []byte        // the description served as /openapi.json
 	Hooks         Hooks
 }
@@ -50,6 +51,9 @@ func (c *Config) defaults() {
 	}
 	if c.Heartbeat == 0 {
 		c.Heartbeat = 15 * time.Second
+	}
+	if c.WriteTimeout == 0 {
+		c.WriteTimeout = 30 * time.Second
 	}
 	if c.Hooks.Uploaded == nil {
 		c.Hooks.Uploaded = func(int, int64) {}

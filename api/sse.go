@@ -16,26 +16,24 @@ import (
 	"github.com/vitrine-hq/vitrine/depot"
 )
 
-// writeTimeout is how long one write to a follower may take. A follower that
-// reads no faster is cut off and resumes from its cursor; nothing is buffered
-// for it.
-const writeTimeout = 30 * time.Second
-
-// eventStream writes server-sent events (WHATWG HTML §9.2).
+// eventStream writes server-sent events (WHATWG HTML §9.2). A client that reads
+// no faster than Config.WriteTimeout lets it is cut off and resumes from its
+// cursor; nothing is buffered for it.
 type eventStream struct {
 	w     http.ResponseWriter
 	rc    *http.ResponseController
+	limit time.Duration // of one write
 	logID string
 	buf   bytes.Buffer
 }
 
-func newEventStream(w http.ResponseWriter, logID string) *eventStream {
+func (s *Server) newEventStream(w http.ResponseWriter) *eventStream {
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no") // proxies of the nginx family pass it on at once
 	h.Set("X-Content-Type-Options", "nosniff")
-	return &eventStream{w: w, rc: http.NewResponseController(w), logID: logID}
+	return &eventStream{w: w, rc: http.NewResponseController(w), limit: s.WriteTimeout, logID: s.depot.LogID()}
 }
 
 // id appends the line that a client sends back as Last-Event-ID.
@@ -50,7 +48,7 @@ func (es *eventStream) event(name string, data []byte) {
 
 // flush sends what was appended.
 func (es *eventStream) flush() error {
-	if err := es.rc.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	if err := es.rc.SetWriteDeadline(time.Now().Add(es.limit)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
 	_, err := es.w.Write(es.buf.Bytes())
@@ -108,10 +106,10 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) (any, error) {
 	}
 	defer f.Close()
 	if r.Method == http.MethodHead {
-		newEventStream(w, s.depot.LogID())
+		s.newEventStream(w)
 		return nil, nil
 	}
-	es := newEventStream(w, s.depot.LogID())
+	es := s.newEventStream(w)
 	es.buf.WriteString("retry: 1000\n\n")
 	if err := es.flush(); err != nil {
 		return nil, err
@@ -220,8 +218,12 @@ func (s *Server) state(w http.ResponseWriter, r *http.Request) (any, error) {
 		return nil, err
 	}
 	defer f.Close()
+	if follow && r.Method == http.MethodHead {
+		s.newEventStream(w)
+		return nil, nil
+	}
 	if resumed {
-		return nil, s.streamEntries(r, newEventStream(w, s.depot.LogID()), f, &filter)
+		return nil, s.streamEntries(r, s.newEventStream(w), f, &filter)
 	}
 	if follow {
 		return nil, s.stateStream(w, r, f, &filter)
@@ -246,7 +248,7 @@ func (s *Server) state(w http.ResponseWriter, r *http.Request) (any, error) {
 // stateStream sends each file as an event without an id, so that a client that
 // is cut off meanwhile begins anew, then the position, then the log.
 func (s *Server) stateStream(w http.ResponseWriter, r *http.Request, f *depot.Follower, filter *artifact.Filter) error {
-	es := newEventStream(w, s.depot.LogID())
+	es := s.newEventStream(w)
 	es.buf.WriteString("retry: 1000\n\n")
 	for v, err := range s.depot.Files(r.Context(), &f.Session, f.After()) {
 		if err != nil {

@@ -76,12 +76,15 @@ func (s *Server) socket(w http.ResponseWriter, r *http.Request) (any, error) {
 	if err := q.err(); err != nil {
 		return nil, err
 	}
-	id, err := s.openSession(r, given)
-	if err != nil {
+	if err := opening(w, r); err != nil {
 		return nil, err
 	}
 	if s.closing.Err() != nil {
 		return nil, artifact.Errorf(artifact.Unavailable, "The server is shutting down")
+	}
+	id, err := s.openSession(r, given)
+	if err != nil {
+		return nil, err
 	}
 	// The guard has looked at the Origin already.
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
@@ -275,9 +278,9 @@ func frame(typ string, seq artifact.Seq, data any) []byte {
 	return b
 }
 
-// send writes one text message within writeTimeout.
+// send writes one text message within Config.WriteTimeout.
 func (c *socket) send(ctx context.Context, text []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.s.WriteTimeout)
 	defer cancel()
 	return c.conn.Write(ctx, websocket.MessageText, text)
 }
