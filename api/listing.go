@@ -15,10 +15,7 @@ func (s *Server) listUploads(w http.ResponseWriter, r *http.Request) (any, error
 	if err != nil {
 		return nil, err
 	}
-	found, err := s.depot.Session(r.Context(), s.tenant(r), id)
-	if artifact.KindOf(err) == artifact.NotFound {
-		return nil, artifact.Errorf(artifact.Invalid, "Session not connected")
-	}
+	found, err := s.depot.Connected(r.Context(), s.tenant(r), id)
 	if err == nil {
 		err = s.depot.Refresh(r.Context(), &found)
 	}

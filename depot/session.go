@@ -38,6 +38,25 @@ func (d *Depot) Session(ctx context.Context, tenant string, id artifact.SessionI
 	return d.db.Session(ctx, tenant, id)
 }
 
+// Connected returns the session that an upload speaks of. One that was deleted
+// is [store.ErrNoSession], one that never was an Invalid error.
+func (d *Depot) Connected(ctx context.Context, tenant string, id artifact.SessionID) (artifact.Session, error) {
+	s, err := d.db.Session(ctx, tenant, id)
+	if !errors.Is(err, store.ErrNoSession) {
+		return s, err
+	}
+	gone, lookErr := d.db.Deleted(ctx, tenant, id)
+	switch {
+	case lookErr != nil:
+		return s, lookErr
+	case gone:
+		return s, err
+	}
+	return s, errNotConnected
+}
+
+var errNotConnected = artifact.Errorf(artifact.Invalid, "Session not connected")
+
 // SessionQuery selects a page of sessions (see [store.SessionQuery]).
 type SessionQuery = store.SessionQuery
 

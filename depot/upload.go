@@ -44,17 +44,14 @@ type received struct {
 // unless uploads may make sessions; one that was deleted is NotFound.
 func (d *Depot) NewUpload(ctx context.Context, tenant string, id artifact.SessionID) (*Upload, error) {
 	u := &Upload{d: d, tenant: tenant, id: id}
-	s, err := d.db.Session(ctx, tenant, id)
-	switch {
-	case err == nil:
-		u.session = s
-	case !errors.Is(err, store.ErrNoSession):
-		return nil, err
-	case !d.opt.Implicit:
-		return nil, artifact.Errorf(artifact.Invalid, "Session not connected")
-	default:
-		u.session = artifact.Session{Tenant: tenant, ID: id}
+	s, err := d.Connected(ctx, tenant, id)
+	if errors.Is(err, errNotConnected) && d.opt.Implicit {
+		s, err = artifact.Session{Tenant: tenant, ID: id}, nil
 	}
+	if err != nil {
+		return nil, err
+	}
+	u.session = s
 	return u, nil
 }
 

@@ -163,6 +163,12 @@ func (r *Reads) Tombstone(ctx context.Context, key int64) (Tombstone, error) {
 	return list[0], nil
 }
 
+// Deleted reports whether a session of that name was deleted.
+func (r *Reads) Deleted(ctx context.Context, tenant string, id artifact.SessionID) (bool, error) {
+	list, err := r.tombstones(ctx, "SELECT "+tombstoneColumns+" FROM tombstones WHERE tenant = ? AND id = ? ORDER BY key DESC LIMIT 1", tenant, string(id))
+	return len(list) > 0, err
+}
+
 // Pending returns deleted sessions whose rows are still to be purged.
 func (r *Reads) Pending(ctx context.Context, limit int) ([]Tombstone, error) {
 	return r.tombstones(ctx, "SELECT "+tombstoneColumns+" FROM tombstones WHERE purged = 0 ORDER BY key LIMIT ?", limit)
