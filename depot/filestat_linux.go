@@ -10,7 +10,7 @@ import (
 func statOf(info fs.FileInfo) fileStat {
 	s := fileStat{size: info.Size(), mtime: info.ModTime().UnixNano()}
 	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		s.ctime, s.inode, s.links = st.Ctim.Nano(), st.Ino, uint64(st.Nlink)
+		s.ctime, s.inode, s.links = st.Ctim.Nano(), st.Ino, uint64(st.Nlink) //nolint:unconvert // 32 bits on arm64
 	}
 	return s
 }

@@ -323,7 +323,7 @@ func (m *manifests) write(ctx context.Context, key int64) error {
 		m.writes.Add(1)
 		return nil
 	}
-	root.Remove(tmp)
+	_ = root.Remove(tmp)
 	if _, gone := m.d.db.SessionByKey(ctx, key); errors.Is(gone, store.ErrNoSession) {
 		return nil // the folder went away with the session
 	}

@@ -46,7 +46,7 @@ func (w *watcher) schedule(ctx context.Context) {
 					defer func() { <-room }()
 				case <-ctx.Done():
 				}
-				w.lookAt(ctx, x, largeForWatch)
+				_ = w.lookAt(ctx, x, largeForWatch) // it has logged it
 			})
 		}, func(key int64) {
 			wg.Go(func() { w.drop(ctx, key) })
@@ -54,7 +54,7 @@ func (w *watcher) schedule(ctx context.Context) {
 	}
 	wg.Wait()
 	if w.events != nil {
-		w.events.Close() // ends read
+		_ = w.events.Close() // ends read
 	}
 }
 
@@ -71,7 +71,7 @@ func (w *watcher) dispatch(start func(*watched), drop func(key int64)) time.Dura
 			continue
 		}
 		due := x.due()
-		if x.absent && !now.Before(due) && !w.present(x) {
+		if x.absent && !now.Before(due) && !w.d.hasWorkspace(&x.session) {
 			x.next = now.Add(appears)
 			due = x.next
 		}
@@ -115,11 +115,6 @@ func earlier(a, b time.Time) time.Time {
 		return a
 	}
 	return b
-}
-
-func (w *watcher) present(x *watched) bool {
-	_, err := os.Lstat(w.d.workspace(&x.session))
-	return err == nil
 }
 
 // lookAt looks at what is pending in a session whose running channel the caller
@@ -257,8 +252,8 @@ func (w *watcher) caughtUp(ctx context.Context, key int64) bool {
 	if err != nil {
 		return false
 	}
-	f.Close()
-	os.Remove(file)
+	_ = f.Close()
+	_ = os.Remove(file)
 	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
 	select {
@@ -281,7 +276,7 @@ func (x *watched) pending() []string {
 	if x.full || !x.covered {
 		return nil
 	}
-	paths := slices.Sorted(maps.Keys(x.dirty))
+	paths := slices.AppendSeq([]string{}, maps.Keys(x.dirty)) // not nil
 	clear(x.dirty)
 	return paths
 }

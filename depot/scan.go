@@ -36,8 +36,8 @@ func (d *Depot) Scan(ctx context.Context, tenant string, id artifact.SessionID, 
 // refresh makes sure that what is written in the workspace by now is in the
 // log. Where the workspace is watched that costs next to nothing.
 func (d *Depot) refresh(ctx context.Context, s *artifact.Session) error {
-	if _, err := d.statWorkspace(s); err != nil {
-		return nil // nothing is there to look at
+	if !d.hasWorkspace(s) {
+		return nil
 	}
 	var err error
 	if d.watch.caughtUp(ctx, s.Key) {

@@ -100,7 +100,7 @@ func (t *tree) one(ctx context.Context, p string) error {
 		}
 		sub, err := openDir(dir, name)
 		if i > 0 {
-			dir.Close()
+			_ = dir.Close()
 		}
 		if err != nil {
 			return nil // gone, or no folder any more

@@ -28,11 +28,12 @@ type watcher struct {
 	d        *Depot
 	events   *fsnotify.Watcher // nil where there are none
 	fenceDir string
-	poll     time.Duration
 	kick     chan struct{} // tells schedule that something may be due
 	reported atomic.Bool   // that some sessions cannot be watched
 
 	mu       sync.Mutex
+	poll     time.Duration // between looks where there are no events
+	limit    int           // folders watched in one session
 	locks    map[int64]*scanLock
 	active   map[int64]*watched
 	folders  map[string]folder        // watched ones, by absolute path
@@ -89,7 +90,7 @@ const fences = ".watch"
 
 func newWatcher(d *Depot) *watcher {
 	w := &watcher{
-		d: d, fenceDir: filepath.Join(d.opt.WareHouse, fences), poll: pollEvery, kick: make(chan struct{}, 1),
+		d: d, fenceDir: filepath.Join(d.opt.WareHouse, fences), poll: pollEvery, limit: maxFolders, kick: make(chan struct{}, 1),
 		locks: map[int64]*scanLock{}, active: map[int64]*watched{}, folders: map[string]folder{},
 		stale: map[int64][]string{}, dropping: map[int64]bool{}, fences: map[string]chan struct{}{},
 	}
@@ -120,7 +121,7 @@ func (w *watcher) open() error {
 		return err
 	}
 	if err := events.Add(w.fenceDir); err != nil {
-		events.Close()
+		_ = events.Close()
 		return err
 	}
 	w.events = events
@@ -130,7 +131,7 @@ func (w *watcher) open() error {
 // report says once that changes are noticed more slowly, and why.
 func (w *watcher) report(err error) {
 	if !w.reported.Swap(true) {
-		w.d.opt.Log.Warn("some workspaces cannot be watched and are looked through at intervals", "every", w.poll, "err", err)
+		w.d.opt.Log.Warn("some workspaces cannot be watched and are looked through at intervals", "err", err)
 	}
 }
 
@@ -295,7 +296,7 @@ func (w *watcher) enter(s *artifact.Session) func(rel string) {
 			w.mu.Unlock()
 			return
 		}
-		if len(x.folders) >= maxFolders {
+		if len(x.folders) >= w.limit {
 			w.giveUp(x)
 			w.mu.Unlock()
 			w.report(errors.New("too many folders"))
@@ -376,7 +377,6 @@ func (w *watcher) unwatch(key int64) {
 	delete(w.stale, key)
 	w.mu.Unlock()
 	for _, name := range list {
-		w.events.Remove(name) // fails where the kernel did it already
+		_ = w.events.Remove(name) // fails where the kernel did it already
 	}
 }
-

@@ -39,7 +39,7 @@ func (d *Depot) openBelow(name string) (*os.Root, error) {
 	}
 	for name := range strings.SplitSeq(filepath.ToSlash(rel), "/") {
 		sub, err := openDir(dir, name)
-		dir.Close()
+		_ = dir.Close()
 		if err != nil {
 			return nil, err
 		}
@@ -48,9 +48,10 @@ func (d *Depot) openBelow(name string) (*os.Root, error) {
 	return dir, nil
 }
 
-// statWorkspace returns fs.ErrNotExist where the folder is not on this machine.
-func (d *Depot) statWorkspace(s *artifact.Session) (fs.FileInfo, error) {
-	return os.Lstat(d.workspace(s))
+// hasWorkspace reports whether the folder is on this machine.
+func (d *Depot) hasWorkspace(s *artifact.Session) bool {
+	_, err := os.Lstat(d.workspace(s))
+	return err == nil
 }
 
 var errNoFolder = errors.New("not a folder")
@@ -63,11 +64,11 @@ func openDir(dir *os.Root, name string) (*os.Root, error) {
 	}
 	is, err := sub.Stat(".")
 	if err != nil {
-		sub.Close()
+		_ = sub.Close()
 		return nil, err
 	}
 	if named, err := dir.Lstat(name); err != nil || !os.SameFile(is, named) {
-		sub.Close()
+		_ = sub.Close()
 		return nil, fmt.Errorf("open %s: %w", name, errNoFolder)
 	}
 	return sub, nil
@@ -100,7 +101,7 @@ func (d *Depot) settleHome(ctx context.Context, s *artifact.Session, root *os.Ro
 		d.opt.Log.Warn("workspace cannot be completed", "session", s.ID, "err", err)
 		return true, nil
 	}
-	dir.Remove(home)
+	_ = dir.Remove(home)
 	f, err := dir.OpenFile(home, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err == nil {
 		_, err = f.WriteString(mark)
@@ -233,7 +234,7 @@ func (d *Depot) place(ctx context.Context, root *os.Root, v *artifact.Version) e
 		err = root.Rename(tmp, v.Path)
 	}
 	if err != nil {
-		root.Remove(tmp)
+		_ = root.Remove(tmp)
 		return fmt.Errorf("write %s: %w", v.Path, err)
 	}
 	return nil
@@ -288,16 +289,16 @@ func removeFolder(name string) error {
 
 // unlock gives the owner all rights to the folders below dir, as far as it can.
 func unlock(dir *os.Root, depth int) {
-	dir.Chmod(".", 0o700)
+	_ = dir.Chmod(".", 0o700)
 	entries, _ := readDir(dir)
 	for _, e := range entries {
 		if !e.IsDir() || depth > maxUnlocked {
 			continue
 		}
-		dir.Chmod(e.Name(), 0o700)
+		_ = dir.Chmod(e.Name(), 0o700)
 		if sub, err := openDir(dir, e.Name()); err == nil {
 			unlock(sub, depth+1)
-			sub.Close()
+			_ = sub.Close()
 		}
 	}
 }
