@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/vitrine-hq/vitrine/artifact"
@@ -102,7 +103,7 @@ func (s *Server) uploadForm(w http.ResponseWriter, r *http.Request) (any, error)
 	if err != nil {
 		return nil, err
 	}
-	whole, err := parseDigests(r.Header)
+	digests, err := parseDigests(r.Header)
 	if err != nil {
 		return nil, err
 	}
@@ -116,13 +117,13 @@ func (s *Server) uploadForm(w http.ResponseWriter, r *http.Request) (any, error)
 	}
 	defer up.Discard()
 	body := s.body(w, r)
-	raw := whole.reader(body)
-	n, err := s.receiveParts(r.Context(), multipart.NewReader(raw, params["boundary"]), up)
+	raw := digests.reader(body)
+	n, err := s.receiveParts(r.Context(), multipart.NewReader(whole(raw), params["boundary"]), up)
 	if err == nil {
 		_, err = io.Copy(io.Discard, raw) // what follows the form belongs to the body
 	}
 	if err == nil {
-		err = whole.check()
+		err = digests.check()
 	}
 	if err != nil {
 		return nil, body.fault(err)
@@ -132,6 +133,17 @@ func (s *Server) uploadForm(w http.ResponseWriter, r *http.Request) (any, error)
 	}
 	return s.commit(r.Context(), up)
 }
+
+// whole returns a form for multipart.Reader, to which the end of the input in
+// the header of a part is like the closing boundary. Here the form is cut off
+// unless the closing boundary came, with or without a line end.
+func whole(form io.Reader) io.Reader {
+	return io.MultiReader(form, strings.NewReader("\r\n"), cutOff{})
+}
+
+type cutOff struct{}
+
+func (cutOff) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
 // receiveParts takes in the files of a form and returns how many there were.
 func (s *Server) receiveParts(ctx context.Context, form *multipart.Reader, up *depot.Upload) (files int, err error) {

@@ -30,6 +30,7 @@ type Upload struct {
 	session artifact.Session // Key is 0 while it is still to be made
 	files   []*received
 	moved   bool // the folders are in the session's workspace
+	tried   bool // rows may name the blobs
 	settled bool // nothing is left to discard
 }
 
@@ -203,6 +204,7 @@ func (u *Upload) Commit(ctx context.Context) ([]artifact.Version, error) {
 	}
 	var list []artifact.Version
 	var key int64
+	u.tried = true
 	err := u.d.db.Tx(ctx, func(tx *store.Tx) (err error) {
 		list, key = make([]artifact.Version, len(u.files)), u.session.Key
 		if key == 0 {
@@ -261,14 +263,19 @@ func (d *Depot) makeFolder(name string) error {
 	return root.MkdirAll(name, 0o700)
 }
 
-// Discard removes what an upload that came to nothing left in folders; its
-// blobs are left to the sweeper. After a Commit that succeeded it does nothing.
+// Discard removes what an upload that came to nothing left behind. Blobs that a
+// transaction was tried with are left to the sweeper. After a Commit that
+// succeeded it does nothing.
 func (u *Upload) Discard() {
 	if u.settled {
 		return
 	}
 	u.settled = true
 	for _, f := range u.files {
+		if v := &f.version; !u.tried && v.Key != "" {
+			// What cannot be deleted is garbage as well.
+			u.d.bucket.Delete(context.WithoutCancel(u.d.ctx), v.Key)
+		}
 		os.RemoveAll(f.folder)
 		if u.moved {
 			os.RemoveAll(filepath.Join(u.d.workspace(&u.session), artifact.AttachmentsDir, f.version.Attachment))
