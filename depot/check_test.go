@@ -58,12 +58,12 @@ func TestCheckFindsFaults(t *testing.T) {
 				s.Fatal(err)
 			}
 		}},
-		{"truncated blob", false, "shorter than", func(s *stand, _, v artifact.Version) {
+		{"truncated blob", false, "differ from what was stored", func(s *stand, _, v artifact.Version) {
 			if err := os.Truncate(s.blobFile(v.Key), v.Size-1); err != nil {
 				s.Fatal(err)
 			}
 		}},
-		{"longer blob", false, "longer than", func(s *stand, _, v artifact.Version) {
+		{"longer blob", false, "differ from what was stored", func(s *stand, _, v artifact.Version) {
 			if err := os.Truncate(s.blobFile(v.Key), v.Size+1); err != nil {
 				s.Fatal(err)
 			}

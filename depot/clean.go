@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/vitrine-hq/vitrine/artifact"
 	"github.com/vitrine-hq/vitrine/store"
@@ -178,6 +179,9 @@ func (c *cleaning) removeFiles(names ...string) error {
 // attachments if it is empty. Where uploads have come in since, the manifest is
 // written again for them.
 func (c *cleaning) tidy(ctx context.Context) error {
+	if err := c.d.manifest.forget(ctx, c.s.Key); err != nil {
+		return err
+	}
 	if err := c.removeFiles(manifestName); err != nil {
 		return err
 	}
@@ -191,4 +195,26 @@ func (c *cleaning) tidy(ctx context.Context) error {
 		c.d.manifestChanged(&now)
 	}
 	return nil
+}
+
+// forget drops what is still to be written of a manifest. It waits for a write
+// that is under way, which takes milliseconds.
+func (m *manifests) forget(ctx context.Context, key int64) error {
+	for {
+		m.mu.Lock()
+		x := m.m[key]
+		if x != nil {
+			x.pending = false
+		}
+		writing := x != nil && x.writing
+		m.mu.Unlock()
+		if !writing {
+			return nil
+		}
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }

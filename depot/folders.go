@@ -161,7 +161,8 @@ func (f *folderSweep) moveAside(ctx context.Context, tenant string, id artifact.
 	return err == nil, err
 }
 
-// uploads removes the folders of uploads that came to nothing or were cleaned.
+// uploads removes the folders of uploads that came to nothing or were cleaned,
+// and files that were being written there when the process died.
 func (f *folderSweep) uploads(ctx context.Context, s *artifact.Session) error {
 	root, err := f.d.openAttachments(s)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNoFolder) {
@@ -176,8 +177,11 @@ func (f *folderSweep) uploads(ctx context.Context, s *artifact.Session) error {
 	err = eachBatch(ctx, root, ".", func(list []fs.DirEntry) error {
 		var ids []string
 		for _, e := range list {
-			if e.IsDir() && strings.HasPrefix(e.Name(), "att_") && len(e.Name()) == len("att_")+26 {
-				ids = append(ids, e.Name())
+			switch name := e.Name(); {
+			case e.IsDir() && strings.HasPrefix(name, "att_") && len(name) == len("att_")+26:
+				ids = append(ids, name)
+			case e.Type().IsRegular() && (strings.HasPrefix(name, ".manifest-") || strings.HasPrefix(name, ".restore-")):
+				errs.add(f.drop(root, name, path.Join(folder, name), root.Remove))
 			}
 		}
 		kept, err := f.d.db.KeptUploads(ctx, s, ids)
@@ -201,6 +205,13 @@ func (d *Depot) openAttachments(s *artifact.Session) (*os.Root, error) {
 		return nil, err
 	}
 	defer workspace.Close()
+	info, err := workspace.Lstat(artifact.AttachmentsDir)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return nil, errNoFolder
+	}
 	return openDir(workspace, artifact.AttachmentsDir)
 }
 

@@ -3,11 +3,14 @@ package depot
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"database/sql"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/vitrine-hq/vitrine/artifact"
@@ -20,7 +23,8 @@ import (
 type stand struct {
 	testing.TB
 	*Depot
-	dir string
+	dir  string
+	once sync.Once // of shut
 }
 
 const tenant = artifact.DefaultTenant
@@ -42,7 +46,6 @@ func newStand(t testing.TB, dir string, opt Options) *stand {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { db.Close() })
 	d, err := Open(t.Context(), db, blob.New(drv), opt)
 	if err != nil {
 		t.Fatal(err)
@@ -56,12 +59,14 @@ func openBlobs(dir string) (blob.Driver, error) { return fileblob.Open(dir, file
 
 // shut closes the depot and its database. It may be called again.
 func (s *stand) shut() {
-	if err := s.Close(); err != nil {
-		s.Error(err)
-	}
-	if err := s.db.Close(); err != nil {
-		s.Error(err)
-	}
+	s.once.Do(func() {
+		if err := s.Close(); err != nil {
+			s.Error(err)
+		}
+		if err := s.db.Close(); err != nil {
+			s.Error(err)
+		}
+	})
 }
 
 // up uploads a file and returns its version.
@@ -117,6 +122,36 @@ func (s *stand) scanned(id artifact.SessionID) artifact.Version {
 		s.Fatalf("the scan found %d changes, want one: %+v", len(scan.Versions), scan.Versions)
 	}
 	return scan.Versions[0]
+}
+
+// many adds n uploads of one byte to a new session, without their files.
+func (s *stand) many(id artifact.SessionID, n int) {
+	s.Helper()
+	session, err := s.CreateSession(s.Context(), tenant, id, nil)
+	if err != nil {
+		s.Fatal(err)
+	}
+	for made := 0; made < n; {
+		step := min(n-made, 250)
+		err := s.db.Tx(s.Context(), func(tx *store.Tx) error {
+			for range step {
+				v := &artifact.Version{
+					Attachment: artifact.NewAttachmentID(), Session: id, Change: artifact.Created, Name: "x.txt",
+					MIME: "text/plain", Source: artifact.SourceUpload, Node: "upload",
+				}
+				v.Path = artifact.AttachmentsDir + "/" + v.Attachment + "/" + v.Name
+				v.Size, v.SHA256 = 1, fmt.Sprintf("%x", sha256.Sum256([]byte("x")))
+				if err := tx.AppendVersion(session.Key, v, []byte("x")); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			s.Fatal(err)
+		}
+		made += step
+	}
 }
 
 func (s *stand) session(id artifact.SessionID) artifact.Session {
@@ -181,4 +216,19 @@ func noise(n int, seed uint64) []byte {
 // prose returns bytes that compress.
 func prose(n int) []byte {
 	return bytes.Repeat([]byte("The quick brown fox jumps over the lazy dog. "), n/45+1)[:n]
+}
+
+// settle waits until the manifests on the disk are written.
+func (s *stand) settle() {
+	s.Helper()
+	until(s, "the manifests are written", func() bool {
+		s.manifest.mu.Lock()
+		defer s.manifest.mu.Unlock()
+		for _, x := range s.manifest.m {
+			if x.pending || x.writing {
+				return false
+			}
+		}
+		return true
+	})
 }
