@@ -22,7 +22,7 @@ test:
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
-	go run ./cmd/vitrine bench
+	go run ./cmd/vitrine bench --self
 
 lint: $(LINT)
 	go vet ./...

@@ -41,6 +41,7 @@ type room struct {
 var rooms = map[string]room{
 	".":               {},
 	"artifact":        {stdOnly: true},
+	"bench":           {stdOnly: true},
 	"blob":            {},
 	"blob/fileblob":   {imports: "blob"},
 	"blob/s3blob":     {imports: "blob"},
@@ -57,6 +58,7 @@ var rooms = map[string]room{
 	"cmd/vitrine":     {imports: "*"},
 	"fault":           {imports: "blob/fileblob", testOnly: true},
 	"crash":           {imports: "*", testOnly: true},
+	"test/browser":    {stdOnly: true},
 }
 
 // Names that say nothing of what a package holds. The names of the standard

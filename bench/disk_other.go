@@ -1,0 +1,14 @@
+//go:build !linux
+
+package bench
+
+import (
+	"os"
+	"syscall"
+)
+
+func syncData(f *os.File) error { return f.Sync() }
+
+func endWithParent() *syscall.SysProcAttr { return nil }
+
+func fileSystem(string) string { return "unknown" }
