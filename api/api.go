@@ -98,6 +98,22 @@ func (s *Server) Handler() http.Handler {
 // are sent away too.
 func (s *Server) Drain() { s.drain() }
 
+// Wait returns when every WebSocket has left, which net/http does not wait for,
+// or when ctx ends.
+func (s *Server) Wait(ctx context.Context) error {
+	gone := make(chan struct{})
+	go func() { // ends with the last socket
+		s.sockets.open.Wait()
+		close(gone)
+	}()
+	select {
+	case <-gone:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // Operations lists every method and path that the server answers, for the
 // test that compares it with its description.
 func (s *Server) Operations() []Operation { return s.routes.operations() }

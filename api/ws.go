@@ -32,8 +32,9 @@ const (
 
 // sockets counts the connections of each session.
 type sockets struct {
-	mu sync.Mutex
-	m  map[int64]int
+	open sync.WaitGroup
+	mu   sync.Mutex
+	m    map[int64]int
 }
 
 // join counts a connection in; leave counts it out and reports whether it was
@@ -82,6 +83,8 @@ func (s *Server) socket(w http.ResponseWriter, r *http.Request) (any, error) {
 	if s.closing.Err() != nil {
 		return nil, artifact.Errorf(artifact.Unavailable, "The server is shutting down")
 	}
+	s.sockets.open.Add(1)
+	defer s.sockets.open.Done()
 	id, err := s.openSession(r, given)
 	if err != nil {
 		return nil, err
