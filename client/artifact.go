@@ -23,18 +23,18 @@ import (
 type Artifact struct {
 	ID         string          `json:"artifact_id"`   // "art_…", this version; empty where the server did not say
 	Attachment string          `json:"attachment_id"` // "att_…", the file through all its versions
-	EventID    string          `json:"event_id"`
-	Seq        artifact.Seq    `json:"sequence"`
-	Change     artifact.Change `json:"change_type"`
-	Name       string          `json:"name"`          // for people; no path
-	Path       string          `json:"relative_path"` // slash path below the session's workspace
+	EventID    string          `json:"event_id,omitempty"`
+	Seq        artifact.Seq    `json:"sequence,omitempty"`
+	Change     artifact.Change `json:"change_type,omitempty"`
+	Name       string          `json:"name"`                    // for people; no path
+	Path       string          `json:"relative_path,omitempty"` // slash path below the session's workspace
 	MIME       string          `json:"mime_type"`
 	Size       int64           `json:"size"`
-	SHA256     string          `json:"sha256"` // lower-case hex
-	Kind       string          `json:"kind"`   // "image", "audio", "video" or "file"
+	SHA256     string          `json:"sha256"`         // lower-case hex
+	Kind       string          `json:"kind,omitempty"` // "image", "audio", "video" or "file"
 	Source     string          `json:"source"`
-	Storage    string          `json:"storage"` // "cleaned" when the bytes were deleted
-	Node       string          `json:"node_id"`
+	Storage    string          `json:"storage,omitempty"` // "cleaned" when the bytes were deleted
+	Node       string          `json:"node_id,omitempty"`
 	Created    Time            `json:"created_at"`
 }
 

@@ -54,7 +54,7 @@ func (e *Error) temporary() bool {
 }
 
 // Expired says that a cursor is no longer in the log, not yet in it, or of
-// another log. Entries after the position Oldest-1 can be read.
+// another log. Cursors from Oldest to Last can be read from.
 type Expired struct {
 	Oldest artifact.Seq `json:"oldest"`
 	Last   artifact.Seq `json:"last"`
@@ -63,7 +63,7 @@ type Expired struct {
 
 // Error names the positions that can be read.
 func (e *Expired) Error() string {
-	return fmt.Sprintf("the cursor is not in the log, which has entries %d to %d", e.Oldest, e.Last)
+	return fmt.Sprintf("the cursor is not in the log, which takes %d to %d", e.Oldest, e.Last)
 }
 
 // Unwrap returns the answer of the server.

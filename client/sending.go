@@ -116,7 +116,13 @@ func (b *sending) explain(ctx context.Context, err error) error {
 	case ctx.Err() != nil:
 		return err
 	}
-	return &Interrupted{Sent: b.sent, Whole: b.whole, Err: err}
+	e := &Interrupted{Sent: b.sent, Whole: b.whole, Err: err}
+	for _, p := range b.parts {
+		if p.sum != nil && e.Whole {
+			e.Sums = append(e.Sums, p.sha256())
+		}
+	}
+	return e
 }
 
 // compare returns ErrCorrupt unless the server stored what was read.

@@ -31,7 +31,10 @@ type Interrupted struct {
 	// Whole says that all of them had left. The server may have stored them:
 	// who sends them again may have them twice.
 	Whole bool
-	Err   error
+	// Sums are the SHA-256 of the files in hex, if Whole: with them they can be
+	// looked for in the log.
+	Sums []string
+	Err  error
 }
 
 // Error tells of the loss.
@@ -177,5 +180,7 @@ func newForm(files []File, progress func(int64)) (body *sending, contentType str
 
 // same compares what the server stored with what was sent.
 func (p *part) same(a *Artifact) bool {
-	return a.Size == p.sent && (a.SHA256 == "" || a.SHA256 == hex.EncodeToString(p.sum.Sum(nil)))
+	return a.Size == p.sent && (a.SHA256 == "" || a.SHA256 == p.sha256())
 }
+
+func (p *part) sha256() string { return hex.EncodeToString(p.sum.Sum(nil)) }
