@@ -89,7 +89,7 @@ func (d *Depot) scanAll(ctx context.Context, s *artifact.Session, l look) (Scan,
 	return r, err
 }
 
-// scan runs a look, twice if somebody else told of a file at the same time. It
+// scan runs a look, again if another server told of a file at the same time. It
 // returns the paths that are to be looked at again.
 func (d *Depot) scan(ctx context.Context, s *artifact.Session, l look) (Scan, []string, error) {
 	lock := d.watch.lock(s.Key)
@@ -111,8 +111,10 @@ func (d *Depot) scan(ctx context.Context, s *artifact.Session, l look) (Scan, []
 	}
 	run := l
 	err := run.run(ctx, d, s)
-	if artifact.KindOf(err) == artifact.Exists {
+	for try := 1; try < 3 && artifact.KindOf(err) == artifact.Exists; try++ {
+		so := run.result.Versions
 		run = l
+		run.result.Versions = so
 		err = run.run(ctx, d, s)
 	}
 	if l.paths == nil {
@@ -272,6 +274,7 @@ func (l *look) judge(ctx context.Context, f found, v *artifact.Version) error {
 	}
 	if v != nil {
 		n.Attachment, n.Change, n.Extra = v.Attachment, artifact.Updated, maps.Clone(v.Extra)
+		n.Seq = v.Seq // what it follows
 		if _, ok := n.Extra[createdAt]; !ok {
 			n.Extra = map[string]any{createdAt: artifact.UnixSeconds(v.At)}
 		}
