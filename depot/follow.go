@@ -105,6 +105,7 @@ func (f *Follower) Next(ctx context.Context, wait bool) ([]*Item, error) {
 // read takes entries from the table, for a follower that is behind the tail.
 func (f *Follower) read(ctx context.Context) ([]*Item, error) {
 	s := &f.t.session
+	f.d.tails.reads.Add(1)
 	list, err := f.d.db.Entries(ctx, s, f.after, tailSize)
 	if err != nil {
 		return nil, err

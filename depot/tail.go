@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vitrine-hq/vitrine/artifact"
@@ -53,9 +54,10 @@ type tail struct {
 
 // tails holds the tail of each session that somebody follows.
 type tails struct {
-	d  *Depot
-	mu sync.Mutex
-	m  map[int64]*tail
+	d     *Depot
+	reads atomic.Int64 // of the table, by tails and by followers behind them
+	mu    sync.Mutex
+	m     map[int64]*tail
 }
 
 // get returns the tail of s, starting its reader where there is none.
@@ -130,6 +132,7 @@ func (d *Depot) readLog(ctx context.Context, t *tail) {
 
 // readTail takes what is new into the tail and reports whether there may be more.
 func (d *Depot) readTail(ctx context.Context, t *tail) (more bool, err error) {
+	d.tails.reads.Add(1)
 	list, err := d.db.Entries(ctx, &t.session, t.last, tailSize)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -216,3 +219,6 @@ func (t *tail) after(seq artifact.Seq) (items []*Item, behind bool, news <-chan 
 
 // Followers returns how many sessions are followed, and by how many followers.
 func (d *Depot) Followers() (sessions, followers int) { return d.tails.count() }
+
+// LogReads returns how often followers have made the log be read from its table.
+func (d *Depot) LogReads() int64 { return d.tails.reads.Load() }
