@@ -229,6 +229,7 @@ type follower struct {
 	files   bool // it is told of files only
 	mortal  bool // the session may be deleted and made again
 	api     *api
+	fickle  *rand.Rand // leaves now and then, to come back with its cursor
 
 	mu    sync.Mutex
 	list  []entry
@@ -256,6 +257,9 @@ func (f *follower) take(e logEntry) error {
 	defer f.mu.Unlock()
 	f.list = append(f.list, e.entry)
 	f.at = e.Seq
+	if f.fickle != nil && f.fickle.IntN(12) == 0 {
+		return errTold
+	}
 	return nil
 }
 
