@@ -150,7 +150,6 @@ func (s *Server) streamEntries(r *http.Request, es *eventStream, f *depot.Follow
 			return nil // the client left
 		case errors.Is(err, context.DeadlineExceeded):
 			es.buf.WriteString(": still here\n\n")
-			s.depot.Touch(&f.Session)
 		case artifact.KindOf(err) == artifact.Gone:
 			return s.expired(es, err)
 		default:

@@ -186,7 +186,6 @@ func (c *socket) feed(ctx context.Context, f *depot.Follower) {
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, context.DeadlineExceeded):
-			c.s.depot.Touch(&f.Session)
 			alive, stop := context.WithTimeout(ctx, pongWithin)
 			err = c.conn.Ping(alive)
 			stop()

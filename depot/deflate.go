@@ -14,11 +14,14 @@ import (
 // probeSize is how much of a file decides whether compressing it is worth while.
 const probeSize = 4 << 10
 
-// method returns how a file goes into an archive: stored where its type says
-// that it is compressed already, or where its beginning does not get smaller by
-// a sixteenth. head is the beginning, or all of it.
+// tooSmall is the size below which compressing saves nothing worth having.
+const tooSmall = 64
+
+// method returns how a file goes into an archive: stored where it is tiny, its
+// type says that it is compressed already, or its beginning does not get smaller
+// by a sixteenth. head is the beginning, or all of it.
 func method(v *artifact.Version, head []byte) uint16 {
-	if len(head) == 0 || packed(v.MIME) || packed(artifact.TypeByName(v.Name)) {
+	if len(head) < tooSmall || packed(v.MIME) || packed(artifact.TypeByName(v.Name)) {
 		return zip.Store
 	}
 	p := probes.Get().(*probe)

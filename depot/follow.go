@@ -35,7 +35,6 @@ func (d *Depot) Follow(ctx context.Context, tenant string, id artifact.SessionID
 	if err != nil {
 		return nil, err
 	}
-	d.touch(&s)
 	if c.Now {
 		c.After = s.LastSeq
 	}

@@ -99,6 +99,7 @@ func (d *Depot) deleteSession(ctx context.Context, s *artifact.Session) error {
 	if err != nil {
 		return err
 	}
+	d.watch.forget(s.Key)
 	if err := d.moveAside(t); err != nil {
 		d.opt.Log.Error("folder of a deleted session cannot be moved", "session", t.ID, "err", err)
 	}
@@ -153,7 +154,7 @@ const maxPending = 100_000
 
 // purge removes what a deleted session left behind.
 func (d *Depot) purge(ctx context.Context, t store.Tombstone) {
-	if err := os.RemoveAll(d.trashed(t)); err != nil { // does not follow links
+	if err := removeFolder(d.trashed(t)); err != nil {
 		d.opt.Log.Error("folder of a deleted session cannot be removed", "session", t.ID, "err", err)
 		return
 	}
@@ -211,6 +212,3 @@ func (d *Depot) Left(s *artifact.Session) {
 // Refresh lets the log of a session tell of what is in its workspace, if nobody
 // watches it.
 func (d *Depot) Refresh(ctx context.Context, s *artifact.Session) error { return d.refresh(ctx, s) }
-
-// Touch says that somebody is interested in a session.
-func (d *Depot) Touch(s *artifact.Session) { d.touch(s) }

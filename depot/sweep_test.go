@@ -109,7 +109,7 @@ func TestSweepBlobs(t *testing.T) {
 }
 
 func TestSweepFolders(t *testing.T) {
-	s := newStand(t, t.TempDir(), Options{})
+	s := newLight(t, Options{})
 	const old = 25 * time.Hour
 	kept := s.up("a", "x.txt", []byte("x"))
 	session := s.session("a")
@@ -180,7 +180,7 @@ func TestSweepFolders(t *testing.T) {
 
 // A crash can come between the commit of a cleaning and the removal of files.
 func TestSweepFinishesACleaning(t *testing.T) {
-	s := newStand(t, t.TempDir(), Options{})
+	s := newLight(t, Options{})
 	v := s.up("a", "x.txt", []byte("x"))
 	session := s.session("a")
 	err := s.db.Tx(t.Context(), func(tx *store.Tx) error { return tx.Clean(session.Key, []artifact.Seq{v.Seq}) })
@@ -196,7 +196,7 @@ func TestSweepFinishesACleaning(t *testing.T) {
 
 func TestSweepByRetention(t *testing.T) {
 	now := time.Now()
-	s := newStand(t, t.TempDir(), Options{Retention: 48 * time.Hour, Now: func() time.Time { return now }})
+	s := newLight(t, Options{Retention: 48 * time.Hour, Now: func() time.Time { return now }})
 	s.up("old", "x.txt", []byte("x"))
 	s.up("runs", "x.txt", []byte("x"))
 	s.up("waits", "x.txt", []byte("x"))
@@ -222,7 +222,7 @@ func TestSweepByRetention(t *testing.T) {
 }
 
 func TestSweepTrimsLogs(t *testing.T) {
-	s := newStand(t, t.TempDir(), Options{KeepEvents: 3})
+	s := newLight(t, Options{KeepEvents: 3})
 	var first artifact.Version
 	for i := range 8 {
 		v := s.up("a", "x.txt", fmt.Append(nil, i))
@@ -286,7 +286,7 @@ func TestSweepBesideUploads(t *testing.T) {
 }
 
 func TestSweepWaitsForACheck(t *testing.T) {
-	s := newStand(t, t.TempDir(), Options{})
+	s := newLight(t, Options{})
 	release, err := s.sweeping.keep(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -356,7 +356,7 @@ func mustOpen(t testing.TB, dir string) blob.Driver {
 
 func TestSweepLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newStand(t, t.TempDir(), Options{Retention: 90 * time.Minute})
+		s := newLight(t, Options{Retention: 90 * time.Minute})
 		s.up("a", "x.txt", nil)
 		gone := func() bool {
 			synctest.Wait()

@@ -110,6 +110,7 @@ func (d *Depot) readLog(ctx context.Context, t *tail) {
 	timer := time.NewTimer(d.recheck())
 	defer timer.Stop()
 	for {
+		d.touch(&t.session)                // its workspace is watched as long as somebody follows
 		woken := d.db.Woken(t.session.Key) // before reading, or a commit in between goes unnoticed
 		more, err := d.readTail(ctx, t)
 		if err != nil {

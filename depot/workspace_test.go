@@ -3,10 +3,12 @@ package depot
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -179,4 +181,31 @@ func TestScanEndsWithItsContext(t *testing.T) {
 		t.Errorf("Scan = %v, want that it was cancelled", err)
 	}
 	p.want("created a.txt")
+}
+
+// Two servers over one database and one WareHouse tell of each change once.
+func TestTwoServersScanOneWorkspace(t *testing.T) {
+	p := inPlace(t, Options{})
+	other, err := Open(t.Context(), p.db, p.bucket, p.opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	for round := range 10 {
+		for i := range 20 {
+			p.write(fmt.Sprint("f", i), fmt.Sprint(round, i))
+		}
+		var wg sync.WaitGroup
+		for _, d := range []*Depot{p.Depot, other, p.Depot, other} {
+			wg.Go(func() {
+				if _, err := d.Scan(t.Context(), p.s.Tenant, p.s.ID, ""); err != nil {
+					t.Errorf("round %d: %v", round, err)
+				}
+			})
+		}
+		wg.Wait()
+	}
+	if got := len(p.entries()); got != 200 {
+		t.Errorf("%d changes were told, want 200", got)
+	}
 }

@@ -204,7 +204,9 @@ func (tx *Tx) next(key, attachments, artifacts, size int64) (artifact.Seq, error
 }
 
 // AppendVersion adds the entry that tells of a version of a file. It sets
-// v.EventID, v.Seq, v.At and v.Until and supersedes the version that stood.
+// v.EventID, v.Seq, v.At and v.Until and supersedes the version that stood,
+// which must be the one at the v.Seq given, unless that is 0: otherwise the
+// error is Exists.
 // content, if not nil, is kept in the database and v.Key is set to say so.
 func (tx *Tx) AppendVersion(key int64, v *artifact.Version, content []byte) error {
 	typ, attachments, artifacts := artifact.TypeArtifact, int64(0), int64(0)
@@ -220,6 +222,7 @@ func (tx *Tx) AppendVersion(key int64, v *artifact.Version, content []byte) erro
 	if v.Change == artifact.Deleted {
 		size = 0
 	}
+	follows := v.Seq
 	seq, err := tx.next(key, attachments, artifacts, size)
 	if err != nil {
 		return err
@@ -235,7 +238,7 @@ func (tx *Tx) AppendVersion(key int64, v *artifact.Version, content []byte) erro
 		}
 	}
 	if v.Change != artifact.Created {
-		if err := tx.supersede(key, v); err != nil {
+		if err := tx.supersede(key, v, follows); err != nil {
 			return err
 		}
 	}
@@ -250,18 +253,27 @@ func (tx *Tx) AppendVersion(key int64, v *artifact.Version, content []byte) erro
 	_, err = tx.exec("INSERT INTO events (session, seq, type, at, data, attachment, event_id, change, until, path, mime, source, node, size, sha256, blob, stat) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		key, int64(seq), typ, tx.now.UnixMicro(), extra, v.Attachment, v.EventID, string(v.Change), int64(v.Until),
 		v.Path, v.MIME, v.Source, v.Node, v.Size, v.SHA256, v.Key, v.Stat)
+	if err != nil && tx.db.d.verdict(err) == constraint {
+		return errChanged // another version stands at the path
+	}
 	return err
 }
 
 // supersede ends the version that v follows, which must still stand: otherwise
 // somebody else has told of this file since the caller looked.
-func (tx *Tx) supersede(key int64, v *artifact.Version) error {
-	n, err := tx.exec("UPDATE events SET until = ? WHERE session = ? AND attachment = ? AND until = "+current, int64(v.Seq), key, v.Attachment)
+func (tx *Tx) supersede(key int64, v *artifact.Version, follows artifact.Seq) error {
+	if follows == 0 {
+		follows = artifact.Current
+	}
+	n, err := tx.exec("UPDATE events SET until = ? WHERE session = ? AND attachment = ? AND seq <= ? AND until = "+current,
+		int64(v.Seq), key, v.Attachment, int64(follows))
 	if err == nil && n != 1 {
-		return artifact.Errorf(artifact.Exists, "The file was changed at the same time")
+		return errChanged
 	}
 	return err
 }
+
+var errChanged = artifact.Errorf(artifact.Exists, "The file was changed at the same time")
 
 // SetStat remembers what the file of a version looks like on disk now, after
 // it was touched without being changed.
