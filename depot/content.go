@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"os"
 
 	"github.com/vitrine-hq/vitrine/artifact"
 	"github.com/vitrine-hq/vitrine/store"
@@ -47,10 +48,30 @@ func (d *Depot) OpenContent(ctx context.Context, v *artifact.Version) (io.ReadSe
 		return inMemory{bytes.NewReader(b)}, nil
 	}
 	f, err := d.bucket.Open(ctx, v.Key, v.Size)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, artifact.Wrap(artifact.NotFound, err, errNoContent.Msg)
+	if err != nil {
+		return nil, missing(err)
 	}
-	return f, err
+	if _, ok := f.(*os.File); ok {
+		return f, nil // as it is, so that it can be sent without copying
+	}
+	return remote{f}, nil
+}
+
+// missing turns the error for bytes that are gone into one for clients.
+func missing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return artifact.Wrap(artifact.NotFound, err, errNoContent.Msg)
+	}
+	return err
+}
+
+// remote is content whose absence only the first Read tells.
+type remote struct{ io.ReadSeekCloser }
+
+// Read reads as of the content itself.
+func (r remote) Read(p []byte) (int, error) {
+	n, err := r.ReadSeekCloser.Read(p)
+	return n, missing(err)
 }
 
 type inMemory struct{ *bytes.Reader }
