@@ -94,7 +94,8 @@ func (d *Depot) Backup(ctx context.Context, dir string, open OpenBlobs, progress
 		return info, err
 	}
 	info.Blobs, info.Bytes = c.blobs.Load(), c.bytes.Load()
-	return info, writeMark(dir, &info)
+	err = writeMark(dir, &info)
+	return info, err
 }
 
 // makeEmpty makes a folder, or takes one that is empty.

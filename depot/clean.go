@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/vitrine-hq/vitrine/artifact"
@@ -185,8 +183,10 @@ func (c *cleaning) tidy(ctx context.Context) error {
 	if err := c.removeFiles(manifestName); err != nil {
 		return err
 	}
-	// It fails while something is in it; an upload makes it again.
-	os.Remove(filepath.Join(c.d.workspace(c.s), artifact.AttachmentsDir))
+	if root, err := c.d.openWorkspace(c.s); err == nil {
+		_ = root.Remove(artifact.AttachmentsDir) // fails while something is in it; an upload makes it again
+		_ = root.Close()                         // only read
+	}
 	now, err := c.d.db.SessionByKey(ctx, c.s.Key)
 	if err != nil {
 		return err

@@ -28,8 +28,8 @@ func method(v *artifact.Version, head []byte) uint16 {
 	defer probes.Put(p)
 	p.n = 0
 	p.w.Reset(&p.n)
-	p.w.Write(head) // neither can fail: size does not
-	p.w.Close()
+	_, _ = p.w.Write(head) // neither can fail: size does not
+	_ = p.w.Close()
 	if int(p.n) > len(head)-len(head)/16 {
 		return zip.Store
 	}
@@ -95,7 +95,7 @@ type pooled struct{ *flate.Writer }
 
 func (p *pooled) Close() error {
 	err := p.Writer.Close()
-	p.Writer.Reset(nil) // forgets the connection
+	p.Reset(nil) // forgets the connection
 	deflaters.Put(p.Writer)
 	p.Writer = nil
 	return err

@@ -65,15 +65,15 @@ func (s *stand) sweepBoth() Swept {
 	if d := cmp.Diff(dry, again); d != "" {
 		s.Errorf("a dry run changed something (-first +second):\n%s", d)
 	}
-	real, err := s.Sweep(s.Context(), false)
+	done, err := s.Sweep(s.Context(), false)
 	if err != nil {
 		s.Fatal(err)
 	}
 	dry.DryRun = false
-	if d := cmp.Diff(dry, real); d != "" {
+	if d := cmp.Diff(dry, done); d != "" {
 		s.Errorf("the dry run lists another sweep (-dry +real):\n%s", d)
 	}
-	return real
+	return done
 }
 
 func TestSweepBlobs(t *testing.T) {
@@ -160,8 +160,12 @@ func TestSweepFolders(t *testing.T) {
 		if err := os.Symlink(filepath.Dir(outside), link); err != nil {
 			t.Fatal(err)
 		}
-		defer os.Remove(link) // before the last manifests are written
 	}
+	defer func() { // before the last manifests are written
+		if err := os.Remove(lured); err != nil {
+			t.Error(err)
+		}
+	}()
 	got := s.sweepBoth()
 	if got.Folders != int64(len(garbage)) || got.Bytes != 4*int64(len(garbage)) {
 		t.Errorf("swept %d folders of %d bytes, want %d of 4 each: %+v", got.Folders, got.Bytes, len(garbage), got.Items)

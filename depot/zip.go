@@ -203,11 +203,11 @@ func (z *zipping) folders(v *artifact.Version, name string) error {
 		if name[i] != '/' {
 			continue
 		}
-		folder, make := name[:i+1], z.folder
+		folder, enter := name[:i+1], z.folder
 		if v.Upload() && i == strings.LastIndexByte(name, '/') && strings.HasSuffix(folder, "/"+v.Attachment+"/") && z.picked == nil {
-			make = z.folderOnce
+			enter = z.folderOnce
 		}
-		if err := make(folder, v.At); err != nil {
+		if err := enter(folder, v.At); err != nil {
 			return err
 		}
 	}

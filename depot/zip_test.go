@@ -62,23 +62,20 @@ func names(r *zip.Reader) []string {
 // also verifies its checksum.
 func unpack(t testing.TB, r *zip.Reader, name string) []byte {
 	t.Helper()
-	for _, f := range r.File {
-		if f.Name != name {
-			continue
-		}
-		c, err := f.Open()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		b, err := io.ReadAll(c)
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		return b
+	i := slices.Index(names(r), name)
+	if i < 0 {
+		t.Fatalf("no %s among %q", name, names(r))
 	}
-	t.Fatalf("no %s among %q", name, names(r))
-	return nil
+	c, err := r.File[i].Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	b, err := io.ReadAll(c)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return b
 }
 
 func TestZip(t *testing.T) {

@@ -27,7 +27,7 @@ func OpenCopy(ctx context.Context, file string) (*Copy, error) {
 		return nil, fmt.Errorf("open %s: %w", abs, err)
 	}
 	if err := pool.PingContext(ctx); err != nil {
-		pool.Close()
+		_ = pool.Close() // nothing was written
 		return nil, fmt.Errorf("open %s: %w", abs, sqliteDialect.explain(err))
 	}
 	return &Copy{Reads: Reads{d: sqliteDialect, q: newStatements(sqliteDialect, pool)}, pool: pool}, nil
