@@ -29,6 +29,7 @@ type Options struct {
 	Rounds    int              // each workload runs once in each; 0 means 3
 	Quick     bool             // a look that takes less than a minute
 	LargeSize int64            // bytes of the large upload; 0 means 1 GiB, quick 128 MiB
+	Followers []int            // sizes of the audience of events; nil means 1, 100 and 1,000
 	Idle      int              // idle followers; 0 means 5,000, quick 1,000
 	Progress  func(now string) // told what is going on; may be nil
 }
@@ -58,6 +59,9 @@ func (o *Options) defaults() error {
 	}
 	if o.Idle == 0 {
 		o.Idle = pick(o.Quick, 1000, 5000)
+	}
+	if o.Followers == nil {
+		o.Followers = []int{1, 100, 1000}
 	}
 	if o.Progress == nil {
 		o.Progress = func(string) {}

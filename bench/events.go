@@ -18,7 +18,7 @@ const lostAfter = 10 * time.Second
 
 func events(ctx context.Context, b *bed) error {
 	for _, transport := range transports {
-		for _, n := range []int{1, 100, 1000} {
+		for _, n := range b.o.Followers {
 			if err := b.deliver(ctx, transport, n); err != nil {
 				return fmt.Errorf("%d followers by %s: %w", n, transport, err)
 			}
@@ -117,7 +117,8 @@ func (b *bed) deliver(ctx context.Context, transport string, n int) error {
 	}
 	var acked spans
 	m := b.meter()
-	for range pick(b.o.Quick, map[int]int{1: 60, 100: 25, 1000: 10}, map[int]int{1: 300, 100: 150, 1000: 40})[n] {
+	uploads := 300 / (1 + n/120) // fewer where each is many deliveries
+	for range pick(b.o.Quick, uploads/5+5, uploads+10) {
 		took, err := h.publish(ctx, c, request)
 		if err != nil {
 			return err

@@ -5,20 +5,22 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 
 	"github.com/vitrine-hq/vitrine/bench"
 )
 
 type benchCmd struct {
 	remote
-	Self   bool     `help:"Start a server with a data directory of its own and measure that; its CPU and memory can be seen then."`
-	PID    int      `name:"pid" placeholder:"PID" help:"Process of the server at --server, if it runs on this machine."`
-	Only   []string `placeholder:"NAME" help:"Run these workloads only."`
-	Rounds int      `default:"3" placeholder:"N" help:"Rounds; every workload runs once in each (default: 3)."`
-	Quick  bool     `help:"Take less than a minute: shorter, smaller, fewer rounds."`
-	Large  size     `name:"large-size" default:"none" placeholder:"SIZE" help:"Size of the large upload (default: 1GiB, quick 128MiB)."`
-	Idle   int      `placeholder:"N" help:"Number of idle followers (default: 5000, quick 1000)."`
-	Dir    string   `type:"path" placeholder:"DIR" help:"Where --self keeps its data and the disk is measured (default: the folder for temporary files)."`
+	Self      bool     `help:"Start a server with a data directory of its own and measure that; its CPU and memory can be seen then."`
+	PID       int      `name:"pid" placeholder:"PID" help:"Process of the server at --server, if it runs on this machine."`
+	Only      []string `placeholder:"NAME" help:"Run these workloads only."`
+	Rounds    int      `default:"3" placeholder:"N" help:"Rounds; every workload runs once in each (default: 3)."`
+	Quick     bool     `help:"Take less than a minute: shorter, smaller, fewer rounds."`
+	Large     size     `name:"large-size" default:"none" placeholder:"SIZE" help:"Size of the large upload (default: 1GiB, quick 128MiB)."`
+	Followers []int    `placeholder:"N,…" help:"Sizes of the audience of events (default: 1,100,1000)."`
+	Idle      int      `placeholder:"N" help:"Number of idle followers (default: 5000, quick 1000)."`
+	Dir       string   `type:"path" placeholder:"DIR" help:"Where --self keeps its data and the disk is measured (default: the folder for temporary files)."`
 	output
 }
 
@@ -37,8 +39,8 @@ Examples:
 
 // Validate refuses numbers that measure nothing.
 func (c *benchCmd) Validate() error {
-	if c.Rounds < 1 || c.Idle < 0 {
-		return fmt.Errorf("--rounds must be above 0, and --idle not below")
+	if c.Rounds < 1 || c.Idle < 0 || slices.ContainsFunc(c.Followers, func(n int) bool { return n < 1 }) {
+		return fmt.Errorf("--rounds and --followers must be above 0, and --idle not below")
 	}
 	return nil
 }
@@ -46,7 +48,7 @@ func (c *benchCmd) Validate() error {
 // Run prints the report.
 func (c *benchCmd) Run(ctx context.Context, a *app) error {
 	o := bench.Options{
-		PID: c.PID, Only: c.Only, Rounds: c.Rounds, Quick: c.Quick, LargeSize: int64(c.Large), Idle: c.Idle, Dir: c.Dir,
+		PID: c.PID, Only: c.Only, Rounds: c.Rounds, Quick: c.Quick, LargeSize: int64(c.Large), Followers: c.Followers, Idle: c.Idle, Dir: c.Dir,
 		Version: c.Server,
 	}
 	if a.terminal {
