@@ -120,6 +120,13 @@ func (d *Depot) trashed(t store.Tombstone) string {
 func (d *Depot) moveAside(t store.Tombstone) error {
 	from := d.dir(&artifact.Session{Tenant: t.Tenant, ID: t.ID})
 	err := os.Rename(from, d.trashed(t))
+	if errors.Is(err, fs.ErrExist) {
+		// It has been moved already, and an upload that came too late has made
+		// it again before a crash.
+		if err = removeFolder(d.trashed(t)); err == nil {
+			err = os.Rename(from, d.trashed(t))
+		}
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
