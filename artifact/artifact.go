@@ -50,11 +50,10 @@ type Session struct {
 	Updated     time.Time // time of the last entry, or of creation
 	FirstSeq    Seq       // oldest entry kept in the log; FirstSeq-1 is the oldest valid cursor
 	LastSeq     Seq
-	Attachments int64             // uploads
-	Artifacts   int64             // live files captured from the workspace
-	Bytes       int64             // of every version that is kept
-	Metadata    map[string]any    // set by the client
-	Skipped     map[string]string // workspace path to the reason why it is not captured
+	Attachments int64          // uploads
+	Artifacts   int64          // live files captured from the workspace
+	Bytes       int64          // of every version that is kept
+	Metadata    map[string]any // set by the client
 }
 
 // Change says what an entry did to a file.

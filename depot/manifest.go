@@ -96,8 +96,12 @@ func (d *Depot) writeManifest(ctx context.Context, s *artifact.Session, at artif
 			return err
 		}
 	}
-	for _, p := range slices.Sorted(maps.Keys(s.Skipped)) {
-		if err := m.add(skippedRecord(p, s.Skipped[p])); err != nil {
+	skipped, err := d.db.Skipped(ctx, s.Key)
+	if err != nil {
+		return err
+	}
+	for _, p := range slices.Sorted(maps.Keys(skipped)) {
+		if err := m.add(skippedRecord(p, skipped[p])); err != nil {
 			return err
 		}
 	}

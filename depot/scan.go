@@ -337,11 +337,15 @@ func (l *look) finish(ctx context.Context) error {
 	if err := l.write(ctx); err != nil {
 		return err
 	}
+	known, err := l.d.db.Skipped(ctx, l.s.Key)
+	if err != nil {
+		return err
+	}
 	skipped := l.tree.skipped
 	if l.paths != nil {
-		skipped = merge(l.s.Skipped, l.paths, skipped)
+		skipped = merge(known, l.paths, skipped)
 	}
-	if len(skipped) == 0 && len(l.s.Skipped) == 0 || maps.Equal(skipped, l.s.Skipped) {
+	if maps.Equal(skipped, known) {
 		return nil
 	}
 	if err := l.d.db.Tx(ctx, func(tx *store.Tx) error { return tx.SetSkipped(l.s.Key, skipped) }); err != nil {

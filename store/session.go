@@ -33,23 +33,20 @@ func (db *DB) Snapshot(ctx context.Context, f func(*Reads) error) error {
 	return f(&Reads{d: db.d, q: q})
 }
 
-const sessionColumns = "key, tenant, id, status, created, updated, first_seq, last_seq, attachments, artifacts, size, metadata, skipped"
+const sessionColumns = "key, tenant, id, status, created, updated, first_seq, last_seq, attachments, artifacts, size, metadata"
 
 func scanSession(scan func(...any) error) (artifact.Session, error) {
 	var s artifact.Session
 	var created, updated int64
-	var metadata, skipped string
+	var metadata string
 	err := scan(&s.Key, &s.Tenant, &s.ID, &s.Status, &created, &updated, &s.FirstSeq, &s.LastSeq,
-		&s.Attachments, &s.Artifacts, &s.Bytes, &metadata, &skipped)
+		&s.Attachments, &s.Artifacts, &s.Bytes, &metadata)
 	if err != nil {
 		return s, err
 	}
 	s.Created, s.Updated = fromMicros(created), fromMicros(updated)
 	if err := json.Unmarshal([]byte(metadata), &s.Metadata); err != nil {
 		return s, fmt.Errorf("metadata of session: %w", err)
-	}
-	if err := json.Unmarshal([]byte(skipped), &s.Skipped); err != nil {
-		return s, fmt.Errorf("skipped files of session: %w", err)
 	}
 	return s, nil
 }
@@ -79,6 +76,24 @@ func (r *Reads) oneSession(ctx context.Context, query string, args ...any) (arti
 		return s, ErrNoSession
 	}
 	return s, r.d.explain(err)
+}
+
+// Skipped returns what is in a session's workspace but not captured, with the
+// reason for each path.
+func (r *Reads) Skipped(ctx context.Context, key int64) (map[string]string, error) {
+	var text string
+	err := r.q.row(ctx, "SELECT skipped FROM sessions WHERE key = ?", []any{key}, &text)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, ErrNoSession
+	}
+	if err != nil {
+		return nil, r.d.explain(err)
+	}
+	var skipped map[string]string
+	if err := json.Unmarshal([]byte(text), &skipped); err != nil {
+		return nil, fmt.Errorf("skipped files of session: %w", err)
+	}
+	return skipped, nil
 }
 
 // SessionQuery selects a page of the sessions of a tenant, newest first.
@@ -208,7 +223,7 @@ func (tx *Tx) CreateSession(tenant string, id artifact.SessionID, metadata map[s
 	us := tx.now.UnixMicro()
 	s := artifact.Session{
 		Key: newKey(tx.now), Tenant: tenant, ID: id, Status: artifact.StatusIdle, Created: tx.now.UTC(), Updated: tx.now.UTC(),
-		FirstSeq: artifact.Seq(last + 1), LastSeq: artifact.Seq(last), Metadata: metadata, Skipped: map[string]string{},
+		FirstSeq: artifact.Seq(last + 1), LastSeq: artifact.Seq(last), Metadata: metadata,
 	}
 	n, err := tx.exec("INSERT INTO sessions (key, tenant, id, status, created, updated, first_seq, last_seq, metadata) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, id) DO NOTHING",
 		s.Key, tenant, string(id), s.Status, us, us, last+1, last, string(text))
