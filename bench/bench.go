@@ -157,7 +157,7 @@ func (b *bed) deleteSessions(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer c.close()
 	for i, id := range b.sessions {
 		if id == "" {
 			continue
@@ -177,7 +177,7 @@ func (b *bed) create(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer c.Close()
+	defer c.close()
 	body := fmt.Sprintf(`{"session_id":%q}`, id)
 	return id, c.do(c.request("POST", "/api/sessions", body, "Content-Type: application/json"))
 }

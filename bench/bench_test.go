@@ -41,7 +41,7 @@ func TestConnIsUsedAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	defer c.close()
 	for range 2 {
 		for path, want := range map[string]int64{"/chunked": 250_000, "/length": 100_000} {
 			if n, err := c.fetch(c.request("GET", path, "")); n != want || err != nil {
@@ -62,7 +62,7 @@ func TestConnTellsRefusals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
+	defer c.close()
 	if err := c.do(c.request("GET", "/", "")); err == nil || !strings.Contains(err.Error(), "status 404: 404 page not found") {
 		t.Errorf("do of a page that is not there: %v", err)
 	}

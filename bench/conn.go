@@ -33,14 +33,14 @@ func dial(ctx context.Context, addr string) (*conn, error) {
 		return nil, fmt.Errorf("reach the server: %w", err)
 	}
 	c := &conn{Conn: nc, r: bufio.NewReaderSize(nc, 4<<10), host: addr}
-	c.abandon = context.AfterFunc(ctx, func() { nc.Close() }) // a cancelled run waits for nothing
+	c.abandon = context.AfterFunc(ctx, func() { _ = nc.Close() }) // a cancelled run waits for nothing
 	return c, nil
 }
 
-// Close closes the connection.
-func (c *conn) Close() error {
+// close closes the connection; what there was to say was said.
+func (c *conn) close() {
 	c.abandon()
-	return c.Conn.Close()
+	_ = c.Close()
 }
 
 // request returns a request with a body, ready to be sent any number of times.

@@ -94,7 +94,7 @@ func (b *bed) deliver(ctx context.Context, transport string, n int) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer c.close()
 	all, err := b.audience(ctx, transport, session, n)
 	if err != nil {
 		return err
@@ -177,7 +177,7 @@ func (b *bed) uploadOne(ctx context.Context, session string, content []byte) (st
 	if err != nil {
 		return "", err
 	}
-	defer c.Close()
+	defer c.close()
 	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
 		return "", err
 	}

@@ -41,7 +41,7 @@ func (b *bed) follow(ctx context.Context, transport, session string) (*follower,
 		err = c.SetDeadline(time.Time{})
 	}
 	if err != nil {
-		c.Close()
+		c.close()
 		return nil, fmt.Errorf("follow by %s: %w", transport, err)
 	}
 	return f, nil
@@ -176,7 +176,7 @@ func (b *bed) audience(ctx context.Context, transport, session string, n int) (a
 func (all audience) close() {
 	for _, f := range all {
 		if f != nil {
-			f.Close()
+			f.close()
 		}
 	}
 }

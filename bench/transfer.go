@@ -74,7 +74,7 @@ func uploadLarge(ctx context.Context, b *bed) error {
 			return err
 		}
 		err = b.large(ctx, c, kind)
-		c.Close()
+		c.close()
 		if err != nil {
 			return err
 		}
@@ -207,7 +207,7 @@ func zip(ctx context.Context, b *bed) error {
 	if err != nil {
 		return err
 	}
-	defer c.Close()
+	defer c.close()
 	request := c.request("GET", "/api/sessions/"+session+"/download", "")
 	before := b.rest(ctx)
 	m := b.meter()

@@ -119,7 +119,7 @@ func (b *bed) team(ctx context.Context, n int) (*team, error) {
 
 func (t *team) close() {
 	for _, c := range t.conns {
-		c.Close()
+		c.close()
 	}
 }
 
@@ -200,12 +200,12 @@ func wait(ctx context.Context, d time.Duration) {
 }
 
 // diskSync measures what the disk takes to make 4 KiB durable, without a server.
-func diskSync(ctx context.Context, b *bed) error {
+func diskSync(ctx context.Context, b *bed) (err error) {
 	dir, err := os.MkdirTemp(b.o.Dir, "vitrine-bench-")
 	if err != nil {
 		return fmt.Errorf("make a folder: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	f, err := os.Create(filepath.Join(dir, "appended"))
 	if err != nil {
 		return fmt.Errorf("make a file: %w", err)

@@ -149,25 +149,24 @@ func comesBack(w *world, p *page) error {
 	if err != nil {
 		return err
 	}
-	if err := seen(3); err != nil {
-		return err
+	crash := func() error {
+		w.server.kill()
+		return w.server.start(p.b.ctx)
 	}
-	if err := send(4, 5); err != nil {
-		return err
+	for _, step := range []func() error{
+		func() error { return seen(3) }, func() error { return send(4, 5) }, func() error { return seen(5) },
+		crash, func() error { return send(6, 8) }, func() error { return seen(8) },
+	} {
+		if err := step(); err != nil {
+			return err
+		}
 	}
-	if err := seen(5); err != nil {
-		return err
-	}
-	w.server.kill()
-	if err := w.server.start(p.b.ctx); err != nil {
-		return err
-	}
-	if err := send(6, 8); err != nil {
-		return err
-	}
-	if err := seen(8); err != nil {
-		return err
-	}
+	return p.sawAll(8)
+}
+
+// sawAll fails unless the page's EventSource came back and saw each of n events
+// once, in order.
+func (p *page) sawAll(n int) error {
 	var got struct {
 		Opened int
 		Seen   []struct {
@@ -183,7 +182,7 @@ func comesBack(w *world, p *page) error {
 			return fmt.Errorf("event %d is %+v", i+1, e)
 		}
 	}
-	if got.Opened < 2 || len(got.Seen) != 8 {
+	if got.Opened < 2 || len(got.Seen) != n {
 		return fmt.Errorf("opened %d times, %d events", got.Opened, len(got.Seen))
 	}
 	return nil
