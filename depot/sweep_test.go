@@ -208,10 +208,10 @@ func TestSweepByRetention(t *testing.T) {
 	s.exec("UPDATE sessions SET status = 'waiting_for_input' WHERE id = 'waits'")
 	now = now.Add(47 * time.Hour)
 	s.up("young", "x.txt", []byte("x"))
+	s.settle() // by this clock, a file that is being written is old
 	if got := s.sweepBoth(); got.Sessions != 0 {
 		t.Errorf("swept %+v, want no session yet", got.Items)
 	}
-	s.settle() // by this clock, a file that is being written is old
 	now = now.Add(2 * time.Hour)
 	got := s.sweepBoth()
 	if len(got.Items) != 1 || got.Items[0].Session != "old" || got.Items[0].Tenant != tenant || got.Sessions != 1 || got.Bytes != 1 {
