@@ -114,8 +114,10 @@ func Open(ctx context.Context, db *store.DB, bucket *blob.Bucket, opt Options) (
 func (d *Depot) Close() error {
 	d.cancel()
 	d.wg.Wait()
-	err := d.manifest.flush()
-	return errors.Join(err, d.wareHouse.Close())
+	if err := d.manifest.flush(); err != nil { // it is a view, made again from rows
+		d.opt.Log.Warn("manifests cannot be written", "err", err)
+	}
+	return d.wareHouse.Close()
 }
 
 // background runs f until Close, which ends its context and waits for it.

@@ -85,14 +85,21 @@ func (d *Depot) DeleteSession(ctx context.Context, tenant string, id artifact.Se
 	if err != nil {
 		return err
 	}
-	return d.deleteSession(ctx, &s)
+	return d.deleteSession(ctx, &s, time.Time{})
 }
 
-func (d *Depot) deleteSession(ctx context.Context, s *artifact.Session) error {
+// deleteSession deletes a session; where idle is set, only if nothing was told
+// in it since: otherwise it is as if the session were not there.
+func (d *Depot) deleteSession(ctx context.Context, s *artifact.Session, idle time.Time) error {
 	d.folders.Lock()
 	defer d.folders.Unlock()
 	var t store.Tombstone
 	err := d.db.Tx(ctx, func(tx *store.Tx) (err error) {
+		if !idle.IsZero() {
+			if err := tx.MustBeIdle(s.Key, idle); err != nil {
+				return err
+			}
+		}
 		t, err = tx.DeleteSession(s.Key)
 		return err
 	})

@@ -191,7 +191,7 @@ func expendable(s *artifact.Session, limit time.Time) bool {
 func (d *Depot) expire(ctx context.Context, key int64, limit time.Time) error {
 	s, err := d.db.SessionByKey(ctx, key)
 	if err == nil && expendable(&s, limit) {
-		err = d.deleteSession(ctx, &s)
+		err = d.deleteSession(ctx, &s, limit)
 	}
 	if errors.Is(err, store.ErrNoSession) {
 		return nil

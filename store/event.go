@@ -285,15 +285,19 @@ func (tx *Tx) SetStat(key int64, seq artifact.Seq, stat string) error {
 // Clean forgets the bytes of the uploads at the given positions (extensions
 // §5), which must be at most 500.
 func (tx *Tx) Clean(key int64, seqs []artifact.Seq) error {
+	var freed int64
 	for _, seq := range seqs {
 		if _, err := tx.exec("DELETE FROM contents WHERE owner = ? AND n = ?", key, int64(seq)); err != nil {
 			return err
 		}
-		if _, err := tx.exec("UPDATE events SET blob = '' WHERE session = ? AND seq = ?", key, int64(seq)); err != nil {
+		var size int64
+		err := tx.s.row(tx.ctx, "UPDATE events SET blob = '' WHERE session = ? AND seq = ? AND blob <> '' RETURNING size", []any{key, int64(seq)}, &size)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) { // no row: cleaned before
 			return err
 		}
+		freed += size
 	}
-	return nil
+	return tx.oneRow("UPDATE sessions SET size = size - ? WHERE key = ?", freed, key)
 }
 
 // Trim drops up to 500 of the oldest entries of a log so that keep remain. The

@@ -275,6 +275,16 @@ func (tx *Tx) oneRow(query string, args ...any) error {
 	return err
 }
 
+// MustBeIdle returns ErrNoSession if the session has an entry from limit on.
+func (tx *Tx) MustBeIdle(key int64, limit time.Time) error {
+	var one int
+	err := tx.s.row(tx.ctx, "SELECT 1 FROM sessions WHERE key = ? AND updated < ?", []any{key, limit.UnixMicro()}, &one)
+	if errors.Is(err, sql.ErrNoRows) {
+		return ErrNoSession
+	}
+	return err
+}
+
 // DeleteSession ends a session: its last entry is written, a tombstone takes
 // its place and nothing can reach it any more. The rows behind it are left to
 // [Tx.Purge].
