@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -78,11 +79,17 @@ func pick[T any](quick bool, ifQuick, otherwise T) T {
 
 // Run measures every workload once in each round and returns what it found. An
 // error of one workload ends the run.
-func Run(ctx context.Context, o Options) (*Report, error) {
+func Run(ctx context.Context, o Options) (rep *Report, err error) {
 	if err := o.defaults(); err != nil {
 		return nil, err
 	}
-	rep := newReport(&o)
+	rep = newReport(&o)
+	var used []*child
+	defer func() {
+		for _, c := range used {
+			err = errors.Join(err, os.RemoveAll(c.dir))
+		}
+	}()
 	begin := time.Now()
 	var longest time.Duration
 	for n := range o.Rounds {
@@ -90,7 +97,11 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 			break
 		}
 		was := time.Now()
-		if err := round(ctx, &o, rep, n); err != nil {
+		c, err := round(ctx, &o, rep, n)
+		if c != nil {
+			used = append(used, c)
+		}
+		if err != nil {
 			return nil, err
 		}
 		longest = max(longest, time.Since(was))
@@ -102,17 +113,19 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 }
 
 // round runs every workload once, against a server of its own where servers
-// are started here.
-func round(ctx context.Context, o *Options, rep *Report, n int) (err error) {
+// are started here. Its data is left to the caller, and so are its sessions: a
+// file system may take long to make files where others were just deleted
+// (ext4 looks for an inode that was not used for some minutes), so that
+// tidying up early would slow down what is measured next.
+func round(ctx context.Context, o *Options, rep *Report, n int) (c *child, err error) {
 	b := &bed{o: o, rep: rep, addr: o.Address, server: process{o.PID}, run: strings.ToLower(rand.Text()[:8])}
 	if o.Address == "" {
-		child, err := start(ctx, o)
-		if err != nil {
-			return err
+		if c, err = start(ctx, o); err != nil {
+			return nil, err
 		}
-		defer func() { err = errors.Join(err, child.stop()) }()
-		b.addr, b.server = child.addr, process{child.cmd.Process.Pid}
-		rep.Server = child.greeting
+		defer func() { err = errors.Join(err, c.stop()) }()
+		b.addr, b.server = c.addr, process{c.cmd.Process.Pid}
+		rep.Server = c.greeting
 	}
 	for _, w := range workloads {
 		if len(o.Only) > 0 && !slices.Contains(o.Only, w.name) {
@@ -122,13 +135,16 @@ func round(ctx context.Context, o *Options, rep *Report, n int) (err error) {
 		b.settle(ctx)
 		b.workload = w.name
 		if err := w.run(ctx, b); err != nil {
-			return fmt.Errorf("%s: %w", w.name, err)
+			return c, fmt.Errorf("%s: %w", w.name, err)
+		}
+		if c != nil {
+			continue
 		}
 		if err := b.deleteSessions(ctx); err != nil {
-			return fmt.Errorf("%s: %w", w.name, err)
+			return c, fmt.Errorf("%s: %w", w.name, err)
 		}
 	}
-	return nil
+	return c, nil
 }
 
 // bed is where the workloads of one round run.

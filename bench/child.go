@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,7 +17,7 @@ import (
 )
 
 // child is a server that was started to be measured, with a data directory of
-// its own that goes with it.
+// its own.
 type child struct {
 	cmd      *exec.Cmd
 	addr     string
@@ -61,14 +62,14 @@ func start(ctx context.Context, o *Options) (*child, error) {
 	m := greeted.FindStringSubmatch(c.greeting)
 	if err != nil || m == nil {
 		why, _ := os.ReadFile(log.Name())
-		return nil, errors.Join(fmt.Errorf("the server did not say where it listens, but %q", c.greeting+string(why)), c.stop())
+		return nil, errors.Join(fmt.Errorf("the server did not say where it listens, but %q", c.greeting+string(why)), c.stop(), os.RemoveAll(dir))
 	}
 	c.greeting, _, _ = strings.Cut(c.greeting, " listens")
 	c.addr = m[1]
 	return c, nil
 }
 
-// stop ends the server and removes its data.
+// stop ends the server and gives back most of its room on the disk.
 func (c *child) stop() error {
 	err := c.cmd.Process.Signal(syscall.SIGTERM)
 	if errors.Is(err, os.ErrProcessDone) {
@@ -78,5 +79,18 @@ func (c *child) stop() error {
 	if waited := c.cmd.Wait(); waited != nil && err == nil {
 		err = fmt.Errorf("the server ended: %w", waited)
 	}
-	return errors.Join(err, os.RemoveAll(c.dir))
+	return errors.Join(err, c.shrink())
+}
+
+// shrink removes the large files, which are few.
+func (c *child) shrink() error {
+	return filepath.WalkDir(c.dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		if info, err := d.Info(); err != nil || info.Size() < 1<<20 {
+			return err
+		}
+		return os.Remove(path)
+	})
 }
