@@ -38,8 +38,9 @@ func onDisk(t *testing.T, opt store.Options) *node {
 	return n
 }
 
-// cost is what one upload takes.
-type cost struct{ allocs, bytes, commits int64 }
+// cost is what one upload takes. Written counts all files, where the system
+// tells of it.
+type cost struct{ allocs, bytes, commits, written int64 }
 
 // An upload costs the same whether it is the 10th of its session or the 3000th.
 func TestFlatCost(t *testing.T) {
@@ -72,7 +73,7 @@ func TestFlatCost(t *testing.T) {
 	if late.commits != early.commits {
 		t.Errorf("the 3000th upload takes %d commits, the 10th took %d", late.commits, early.commits)
 	}
-	for what, pair := range map[string][2]int64{"allocations": {early.allocs, late.allocs}, "bytes allocated": {early.bytes, late.bytes}} {
+	for what, pair := range map[string][2]int64{"allocations": {early.allocs, late.allocs}, "bytes allocated": {early.bytes, late.bytes}, "bytes written": {early.written, late.written}} {
 		if pair[1] > pair[0]+pair[0]/5 {
 			t.Errorf("the 3000th upload costs %d %s, the 10th cost %d", pair[1], what, pair[0])
 		}
@@ -85,12 +86,12 @@ func TestFlatCost(t *testing.T) {
 func (n *node) measure(t *testing.T, commits *atomic.Int64, f func()) cost {
 	t.Helper()
 	const times = 10
-	least := cost{1 << 62, 1 << 62, 1 << 62}
+	least := cost{1 << 62, 1 << 62, 1 << 62, 1 << 62}
 	for range 12 {
 		runtime.GC()
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		c := commits.Load()
+		c, w := commits.Load(), written(t)
 		for range times {
 			f()
 		}
@@ -98,6 +99,7 @@ func (n *node) measure(t *testing.T, commits *atomic.Int64, f func()) cost {
 		least.allocs = min(least.allocs, int64(after.Mallocs-before.Mallocs)/times)
 		least.bytes = min(least.bytes, int64(after.TotalAlloc-before.TotalAlloc)/times)
 		least.commits = min(least.commits, commits.Load()-c)
+		least.written = min(least.written, (written(t)-w)/times)
 	}
 	return least
 }

@@ -57,7 +57,7 @@ func (r *rig) people() {
 		r.made++
 		o := newOracle(fmt.Sprintf("s%d", r.made), i >= keptSessions)
 		r.sessions = append(r.sessions, o)
-		r.followers = append(r.followers, &follower{name: "sse", session: o.id, by: sse, mortal: o.mortal})
+		r.followers = append(r.followers, &follower{name: "sse", session: o.id, by: sse, mortal: o.mortal, fickle: fork(r.rng)})
 		if !o.mortal {
 			r.followers = append(r.followers,
 				&follower{name: "websocket", session: o.id, by: ws},
@@ -170,14 +170,18 @@ func (r *rig) count() (n int) {
 // serve starts a server, after one or two that are killed before they are
 // ready now and then.
 func (r *rig) serve() *server {
+	flags := []string{fmt.Sprintf("--watch=%t", r.rng.IntN(3) > 0)}
+	if r.kills.commit > 0 && r.rng.IntN(6) == 0 { // while no server is there
+		(&verifier{t: r.t, dir: r.dir}).clean(false)
+	}
 	for r.rng.IntN(4) == 0 {
-		s := launch(r.t, r.dir, r.addr)
+		s := launch(r.t, r.dir, r.addr, flags...)
 		pause(r.t.Context(), time.Duration(r.rng.Int64N(int64(r.started))))
 		s.kill()
 		r.kills.start++
 	}
 	begin := time.Now()
-	s := launch(r.t, r.dir, r.addr)
+	s := launch(r.t, r.dir, r.addr, flags...)
 	s.ready(r.t)
 	r.started = time.Since(begin)
 	return s

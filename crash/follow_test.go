@@ -46,6 +46,9 @@ func (e *expired) Error() string {
 // errTold ends a connection that has told enough.
 var errTold = errors.New("told enough")
 
+// errWrong is what no server may say, dying or not.
+var errWrong = errors.New("wrong answer")
+
 // transport reads one connection: from the entry after a position on, until it
 // breaks, ctx ends or take returns an error. It returns why it ended.
 type transport func(ctx context.Context, a *api, session string, after string, take func(logEntry) error) error
@@ -55,6 +58,9 @@ func sse(ctx context.Context, a *api, session, after string, take func(logEntry)
 	req, err := http.NewRequestWithContext(ctx, "GET", a.base+"/api/sessions/"+session+"/events", nil)
 	if err != nil {
 		return err
+	}
+	if logID, ok := a.logID.Load().(string); ok && !strings.Contains(after, "@") {
+		after += "@" + logID
 	}
 	req.Header.Set("Last-Event-ID", after)
 	resp, err := a.http.Do(req)
@@ -89,10 +95,12 @@ func sse(ctx context.Context, a *api, session, after string, take func(logEntry)
 			}
 			var e artifact.Entry
 			if err := json.Unmarshal(data, &e); err != nil {
-				return fmt.Errorf("event %s: %w", data, err)
+				return fmt.Errorf("%w: event %s: %w", errWrong, data, err)
 			}
-			if seq, _, _ := strings.Cut(id, "@"); seq != strconv.FormatInt(int64(e.Seq), 10) {
-				return fmt.Errorf("event %d has the id %q", e.Seq, id)
+			seq, logID, _ := strings.Cut(id, "@")
+			a.logID.CompareAndSwap(nil, logID)
+			if seq != strconv.FormatInt(int64(e.Seq), 10) || logID != a.logID.Load() {
+				return fmt.Errorf("%w: event %d of log %v has the id %q", errWrong, e.Seq, a.logID.Load(), id)
 			}
 			data = nil
 			if err := take(ofEntry(&e)); err != nil {
@@ -120,7 +128,7 @@ func ws(ctx context.Context, a *api, session, after string, take func(logEntry) 
 		}
 		return err
 	}
-	defer conn.CloseNow()
+	defer func() { _ = conn.CloseNow() }() // it may be closed
 	conn.SetReadLimit(64 << 20)
 	for {
 		_, text, err := conn.Read(ctx)
@@ -133,7 +141,7 @@ func ws(ctx context.Context, a *api, session, after string, take func(logEntry) 
 			Data json.RawMessage `json:"data"`
 		}
 		if err := json.Unmarshal(text, &f); err != nil {
-			return fmt.Errorf("frame %s: %w", text, err)
+			return fmt.Errorf("%w: frame %s: %w", errWrong, text, err)
 		}
 		list, err := ofFrame(f.Type, f.Seq, f.Data)
 		if err != nil {
@@ -168,7 +176,7 @@ func ofFrame(typ string, seq int64, data []byte) ([]logEntry, error) {
 			list = append(list, entryOf(&d.Events[i], typ))
 		}
 		if n := len(list); n == 0 || list[n-1].Seq != seq {
-			return nil, fmt.Errorf("a frame of %d files has the seq %d", n, seq)
+			return nil, fmt.Errorf("%w: a frame of %d files has the seq %d", errWrong, n, seq)
 		}
 		return list, nil
 	case artifact.TypeUpload:
@@ -179,7 +187,7 @@ func ofFrame(typ string, seq int64, data []byte) ([]logEntry, error) {
 		return []logEntry{entryOf(&v, typ)}, nil
 	}
 	if seq == 0 {
-		return nil, fmt.Errorf("frame of type %s without a position: %s", typ, data)
+		return nil, fmt.Errorf("%w: frame of type %s without a position: %s", errWrong, typ, data)
 	}
 	return []logEntry{{entry: entry{seq, typ, ""}}}, nil
 }
@@ -271,6 +279,8 @@ func (f *follower) over(ctx context.Context, err error) {
 	status := statusOf(err)
 	switch {
 	case ctx.Err() != nil:
+	case errors.Is(err, errWrong):
+		f.fault = err.Error()
 	case isExpired && f.mortal:
 		f.list, f.at = nil, e.oldest
 	case isExpired:

@@ -62,7 +62,10 @@ func TestDiskFull(t *testing.T) {
 		{"rows", []int{16 << 10, 8 << 10, 1 << 10, 1}, 16 << 20},
 		{"both", []int{16 << 10, 300 << 10, 16 << 10, 4 << 10, 17 << 10}, 12 << 20},
 	} {
-		t.Run(c.name, func(t *testing.T) { fill(t, c.sizes, c.ballast) })
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			fill(t, c.sizes, c.ballast)
+		})
 	}
 }
 

@@ -112,7 +112,8 @@ func (l *load) upload(ctx context.Context, o *oracle, rng *rand.Rand, owner bool
 
 // uploader uploads until the server is gone.
 func (l *load) uploader(ctx context.Context, o *oracle, rng *rand.Rand, allowed ...int) {
-	for ctx.Err() == nil && l.upload(ctx, o, rng, false, allowed...) {
+	for more := true; more && ctx.Err() == nil; {
+		more = l.upload(ctx, o, rng, false, allowed...)
 	}
 }
 

@@ -8,6 +8,7 @@ package crash
 import (
 	"flag"
 	"fmt"
+	"hash/fnv"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -63,7 +64,7 @@ var product struct {
 func program(t testing.TB) string {
 	t.Helper()
 	product.once.Do(func() {
-		if product.dir, product.err = os.MkdirTemp("", "vitrine-crash-"); product.err != nil {
+		if product.dir, product.err = os.MkdirTemp("", "vitrine-crash-"); product.err != nil { //nolint:usetesting // outlives the test
 			return
 		}
 		product.path = filepath.Join(product.dir, "vitrine")
@@ -84,7 +85,9 @@ func program(t testing.TB) string {
 func random(t testing.TB) *rand.Rand {
 	t.Helper()
 	t.Logf("-crash.seed=%d", *crashSeed)
-	return rand.New(rand.NewPCG(*crashSeed, uint64(len(t.Name()))))
+	name := fnv.New64a()
+	name.Write([]byte(t.Name()))
+	return rand.New(rand.NewPCG(*crashSeed, name.Sum64()))
 }
 
 // fork returns a source of its own for another goroutine.

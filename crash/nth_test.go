@@ -53,6 +53,7 @@ func TestFailNth(t *testing.T) {
 		{"ENOSPC from then on", fault.FailFrom, syscall.ENOSPC, artifact.Full},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			fsys := newSwitched(fileblob.OS)
 			open := func() *stack {
@@ -139,6 +140,7 @@ func failNth(t *testing.T, s *script, fsys *switched, n int, fail func(int, erro
 // The process ends before each file operation of the blobs. What it had
 // acknowledged is there when the next one opens the directory.
 func TestExitNth(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for n := 1; ; n++ {
 		name := fmt.Sprintf("s%d", n)

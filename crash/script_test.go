@@ -52,14 +52,12 @@ type stack struct {
 	depot *depot.Depot
 }
 
-// openStack opens what lies in dir, with the blobs on fsys; nil is the
-// operating system's, in dir.
+// openStack opens what lies in dir, its blobs through fsys where that is not nil.
 func openStack(ctx context.Context, dir string, fsys fileblob.FS) (*stack, error) {
-	blobs := filepath.Join(dir, "blobs")
-	if d, ok := fsys.(*fault.Disk); ok {
-		blobs = "/blobs"
-		fsys = d
-	}
+	return openStackAt(ctx, dir, filepath.Join(dir, "blobs"), fsys)
+}
+
+func openStackAt(ctx context.Context, dir, blobs string, fsys fileblob.FS) (*stack, error) {
 	warehouse := filepath.Join(dir, "WareHouse")
 	if err := os.MkdirAll(warehouse, 0o700); err != nil {
 		return nil, err

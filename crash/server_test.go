@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -60,9 +62,8 @@ func (w *tailWriter) String() string {
 // free at the next start.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	rng := random(t)
 	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 12000+rng.IntN(18000))
+		addr := fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(18000))
 		if l, err := net.Listen("tcp", addr); err == nil {
 			l.Close()
 			return addr
@@ -86,7 +87,7 @@ func launch(t testing.TB, dir, addr string, flags ...string) *server {
 	}
 	go func() { // ended by kill or stop, one of which every test calls
 		defer close(s.exited)
-		s.cmd.Wait()
+		_ = s.cmd.Wait() // ProcessState says how it ended
 	}()
 	t.Cleanup(s.kill)
 	return s
@@ -94,14 +95,16 @@ func launch(t testing.TB, dir, addr string, flags ...string) *server {
 
 // kill ends the process at once and waits until it is gone.
 func (s *server) kill() {
-	s.cmd.Process.Kill()
+	_ = s.cmd.Process.Kill() // it may be gone
 	<-s.exited
 }
 
 // stop asks the process to end and fails the test if it does not do so well.
 func (s *server) stop(t testing.TB) {
 	t.Helper()
-	s.cmd.Process.Signal(syscall.SIGTERM)
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Errorf("stop the server: %v", err)
+	}
 	select {
 	case <-s.exited:
 	case <-time.After(patience):
@@ -196,8 +199,9 @@ func check(t testing.TB, dir string, deep bool) []string {
 // api is a client that hides nothing: it repeats no request and takes no answer
 // for another.
 type api struct {
-	base string
-	http *http.Client
+	base  string
+	http  *http.Client
+	logID atomic.Value // string; what the first event said
 }
 
 func newAPI(addr string) *api {
