@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -100,7 +101,7 @@ func (c *Client) open(ctx context.Context, s artifact.SessionID, id string, offs
 		}
 	}
 	w := newWatchdog(c.opt.Silence, cancel)
-	resp, err := c.send(req)
+	resp, err := c.send(req) //nolint:bodyclose // the reader of Content closes it
 	w.stop()
 	if err != nil {
 		cancel(nil)
@@ -114,8 +115,7 @@ func (c *Client) open(ctx context.Context, s artifact.SessionID, id string, offs
 	}
 	if resp.StatusCode == http.StatusPartialContent {
 		if err := content.ranged(resp.Header.Get("Content-Range"), offset); err != nil {
-			content.Close()
-			return nil, err
+			return nil, errors.Join(err, content.Close())
 		}
 	}
 	return content, nil

@@ -183,7 +183,7 @@ func (c *Client) Zip(ctx context.Context, s artifact.SessionID, z ZipQuery) (io.
 		return nil, err
 	}
 	w := newWatchdog(c.opt.Silence, cancel)
-	resp, err := c.send(req)
+	resp, err := c.send(req) //nolint:bodyclose // the reader that is returned closes it
 	w.stop()
 	if err != nil {
 		cancel(nil)

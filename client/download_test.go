@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -130,7 +131,7 @@ func TestDownloadOfNothing(t *testing.T) {
 	c = serve(t, func(w http.ResponseWriter, r *http.Request) {
 		n.Add(1)
 		w.Header().Set("ETag", `"v"`)
-		io.WriteString(w, "abc")
+		fmt.Fprint(w, "abc")
 	})
 	if _, err := c.Download(t.Context(), "s", "att_1", refusing{full}, Transfer{}); !errors.Is(err, full) || n.Load() != 2 {
 		t.Errorf("got %v after %d requests", err, n.Load())
@@ -146,7 +147,7 @@ func TestZip(t *testing.T) {
 		if got := r.URL.RawQuery; got != "at=9&ids=a%2Cb" {
 			t.Errorf("query %q", got)
 		}
-		io.WriteString(w, strings.Repeat("PK", 5000))
+		fmt.Fprint(w, strings.Repeat("PK", 5000))
 		w.(http.Flusher).Flush()
 		panic(http.ErrAbortHandler)
 	})

@@ -94,7 +94,7 @@ func (t *tail) read(ctx context.Context) error {
 	}
 	w := newWatchdog(t.c.opt.Silence, cancel)
 	defer w.stop()
-	resp, err := t.c.send(req)
+	resp, err := t.c.send(req) //nolint:bodyclose // the reader of the stream closes it
 	w.stop()
 	if err != nil {
 		return w.explain(err)
@@ -154,13 +154,13 @@ func (t *tail) take(f frame) error {
 	if f.event == "cursor_expired" { // the log was cut before the reader got there
 		e := &Expired{Err: &Error{Status: http.StatusGone, Message: "Cursor expired"}}
 		if err := json.Unmarshal(f.data, e); err != nil {
-			return fmt.Errorf("%w: decode positions: %v", errStream, err)
+			return fmt.Errorf("%w: decode positions: %w", errStream, err)
 		}
 		return e
 	}
 	var e Entry
 	if err := json.Unmarshal(f.data, &e); err != nil {
-		return fmt.Errorf("%w: decode entry: %v", errStream, err)
+		return fmt.Errorf("%w: decode entry: %w", errStream, err)
 	}
 	if e.Seq == 0 || e.Seq <= t.at.After { // no entry, or one that the caller has
 		return nil

@@ -5,9 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -44,15 +44,20 @@ func (l *log) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if id == "" {
 		id = r.URL.Query().Get("after")
 	}
-	fmt.Sscanf(id, "%d", &start)
+	if seq, _, _ := strings.Cut(id, "@"); seq != "" {
+		var err error
+		if start, err = strconv.Atoi(seq); err != nil {
+			l.t.Errorf("cursor %q", id)
+		}
+	}
 	l.mu.Lock()
 	l.starts = append(l.starts, id)
 	l.mu.Unlock()
 	w.Header().Set("Content-Type", "text/event-stream; charset=utf-8")
-	io.WriteString(w, ": hello\n\n")
+	fmt.Fprint(w, ": hello\n\n")
 	for seq := start + 1; seq <= l.last; seq++ {
 		if seq == start+1+l.breaks {
-			io.WriteString(w, strings.TrimSuffix(entryText(seq, "x"), "\n")) // all but the empty line
+			fmt.Fprint(w, strings.TrimSuffix(entryText(seq, "x"), "\n")) // all but the empty line
 			w.(http.Flusher).Flush()
 			panic(http.ErrAbortHandler)
 		}
@@ -60,7 +65,7 @@ func (l *log) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if seq == l.last {
 			kind = artifact.TypeDeleted
 		}
-		io.WriteString(w, entryText(seq, kind))
+		fmt.Fprint(w, entryText(seq, kind))
 	}
 }
 
@@ -120,11 +125,11 @@ func TestFollowEnds(t *testing.T) {
 				var status int
 				if k, _ := fmt.Sscanf(answer, "%3d", &status); k == 1 && len(answer) == 3 {
 					w.WriteHeader(status)
-					io.WriteString(w, `{"detail":"x","oldest":5,"last":9}`)
+					fmt.Fprint(w, `{"detail":"x","oldest":5,"last":9}`)
 					return
 				}
 				w.Header().Set("Content-Type", "text/event-stream")
-				io.WriteString(w, answer)
+				fmt.Fprint(w, answer)
 			})
 			entries := 0
 			var got error
@@ -152,10 +157,10 @@ func TestFollowKeepsCursorOfFilteredEntries(t *testing.T) {
 		asked = append(asked, r.Header.Get("Last-Event-ID")+" "+r.URL.Query().Get("include_ext"))
 		w.Header().Set("Content-Type", "text/event-stream")
 		if len(asked) == 1 {
-			io.WriteString(w, "id: 40@L\n\n")
+			fmt.Fprint(w, "id: 40@L\n\n")
 			return
 		}
-		io.WriteString(w, entryText(41, artifact.TypeDeleted))
+		fmt.Fprint(w, entryText(41, artifact.TypeDeleted))
 	})
 	for _, err := range c.Follow(t.Context(), "s", Following{Filter: artifact.Filter{Ext: []string{"md"}}}) {
 		if err != nil {
@@ -172,7 +177,7 @@ func TestFollowKeepsCursorOfFilteredEntries(t *testing.T) {
 func TestFollowStopsWithContext(t *testing.T) {
 	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "text/event-stream")
-		io.WriteString(w, entryText(1, "x"))
+		fmt.Fprint(w, entryText(1, "x"))
 		w.(http.Flusher).Flush()
 		<-r.Context().Done()
 	})
@@ -217,11 +222,11 @@ func TestFollowNoticesSilence(t *testing.T) {
 			connections++
 			w.Header().Set("Content-Type", "text/event-stream")
 			if connections == 2 {
-				io.WriteString(w, entryText(1, artifact.TypeDeleted))
+				fmt.Fprint(w, entryText(1, artifact.TypeDeleted))
 				return
 			}
 			for range 10 { // quiet for 150 s, then gone
-				io.WriteString(w, ": still here\n\n")
+				fmt.Fprint(w, ": still here\n\n")
 				w.(http.Flusher).Flush()
 				select {
 				case <-time.After(15 * time.Second):
@@ -250,8 +255,12 @@ func TestFollowNoticesSilence(t *testing.T) {
 			t.Errorf("noticed after %v, want 135 s of heartbeats and 45 s of silence", took)
 		}
 		close(network)
-		server.Close()
-		<-done
+		if err := server.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
 	})
 }
 

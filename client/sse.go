@@ -59,9 +59,9 @@ func readFrame(r *bufio.Reader, heard func()) (frame, error) {
 // readLine returns a line without its end. It is valid until the next read.
 func readLine(r *bufio.Reader, limit int) ([]byte, error) {
 	line, err := r.ReadSlice('\n')
-	if err == bufio.ErrBufferFull {
+	if errors.Is(err, bufio.ErrBufferFull) {
 		long := bytes.Clone(line)
-		for err == bufio.ErrBufferFull && len(long) <= limit {
+		for errors.Is(err, bufio.ErrBufferFull) && len(long) <= limit {
 			line, err = r.ReadSlice('\n')
 			long = append(long, line...)
 		}
