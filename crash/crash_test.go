@@ -132,6 +132,11 @@ func (r *rig) load(s *server) {
 	var killed atomic.Bool
 	l := &load{api: r.api, dir: r.dir, aside: r.aside(), killed: &killed, fail: r.t.Errorf}
 	before := r.count()
+	for _, o := range r.sessions {
+		if !o.mortal && o.count() == 0 {
+			l.send(ctx, "POST", "/api/sessions", map[string]string{"session_id": o.id}, nil, 409)
+		}
+	}
 	l.start(ctx, r.sessions, r.rng)
 	pause(ctx, time.Duration(100+r.rng.IntN(700))*time.Millisecond)
 	if r.rng.IntN(8) == 0 { // let them end first

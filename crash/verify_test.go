@@ -348,7 +348,7 @@ func (v *verifier) mortal(f *follower, log []logEntry) {
 // overtaken reports whether a reader was told of the end of a session whose
 // last entries were gone before it came to them.
 func overtaken(before, e entry) bool {
-	return e.Type == artifact.TypeDeleted && before.Seq < e.Seq && before.Type != artifact.TypeDeleted
+	return e.Type == artifact.TypeDeleted && before.Seq < e.Seq
 }
 
 // firstDifference describes where two lists part.
