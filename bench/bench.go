@@ -118,7 +118,7 @@ func Run(ctx context.Context, o Options) (rep *Report, err error) {
 // (ext4 looks for an inode that was not used for some minutes), so that
 // tidying up early would slow down what is measured next.
 func round(ctx context.Context, o *Options, rep *Report, n int) (c *child, err error) {
-	b := &bed{o: o, rep: rep, addr: o.Address, server: process{o.PID}, run: strings.ToLower(rand.Text()[:8])}
+	b := &bed{o: o, rep: rep, round: n, addr: o.Address, server: process{o.PID}, run: strings.ToLower(rand.Text()[:8])}
 	if o.Address == "" {
 		if c, err = start(ctx, o); err != nil {
 			return nil, err
@@ -154,6 +154,7 @@ type bed struct {
 	addr     string
 	server   process
 	run      string // random, so that runs against one server do not meet
+	round    int
 	workload string
 	sessions []string
 	sync     time.Duration // median of this round

@@ -9,6 +9,9 @@ import (
 // syncData makes what was written to a file durable, without its times.
 func syncData(f *os.File) error { return syscall.Fdatasync(int(f.Fd())) }
 
+// syncAll writes out what others have left to be written.
+func syncAll() { syscall.Sync() }
+
 // endWithParent lets no server outlive a run that was killed.
 func endWithParent() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
