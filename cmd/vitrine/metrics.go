@@ -1,0 +1,121 @@
+package main
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/vitrine-hq/vitrine/api"
+	"github.com/vitrine-hq/vitrine/depot"
+)
+
+// metrics are what a server counts, served as /metrics on an address of their
+// own. Label values are bounded: routes are patterns, never paths.
+type metrics struct {
+	registry  *prometheus.Registry
+	requests  *prometheus.CounterVec
+	durations *prometheus.HistogramVec
+	sent      prometheus.Counter
+	uploads   prometheus.Counter
+	received  prometheus.Counter
+	lag       prometheus.Histogram
+	batches   prometheus.Histogram
+	commits   prometheus.Histogram
+}
+
+func newMetrics() *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "vitrine_http_requests_total", Help: "Requests by route, method and status.",
+		}, []string{"route", "method", "status"}),
+		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "vitrine_http_request_seconds", Help: "Time from the first byte of a request to the last of its answer; streams count until they end.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 5, 30, 120},
+		}, []string{"route"}),
+		sent: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "vitrine_http_sent_bytes_total", Help: "Bytes of answers' bodies.",
+		}),
+		uploads: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "vitrine_uploads_total", Help: "Files whose upload was acknowledged.",
+		}),
+		received: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "vitrine_upload_bytes_total", Help: "Bytes of files whose upload was acknowledged.",
+		}),
+		lag: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "vitrine_event_lag_seconds", Help: "Time from the transaction of a log entry to its delivery to one follower; replays of old entries count too.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 10, 60, 600},
+		}),
+		batches: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "vitrine_commit_batch_size", Help: "Transactions that shared one commit.",
+			Buckets: prometheus.ExponentialBuckets(1, 2, 9),
+		}),
+		commits: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "vitrine_commit_seconds", Help: "Time of a commit, which on the embedded database is the sync of its log.",
+			Buckets: prometheus.ExponentialBuckets(.0001, 2, 16),
+		}),
+	}
+	m.registry.MustRegister(m.requests, m.durations, m.sent, m.uploads, m.received, m.lag, m.batches, m.commits,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "vitrine_build_info", Help: "1, with the version as a label.", ConstLabels: prometheus.Labels{"version": version},
+		}, func() float64 { return 1 }))
+	return m
+}
+
+// watch adds the gauges that are read from the depot when asked for.
+func (m *metrics) watch(d *depot.Depot) {
+	m.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "vitrine_followers", Help: "Open followers: SSE, WebSocket and waiting long-polls.",
+		}, func() float64 { _, n := d.Followers(); return float64(n) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "vitrine_followed_sessions", Help: "Sessions that somebody follows.",
+		}, func() float64 { n, _ := d.Followers(); return float64(n) }),
+	)
+}
+
+// committed is told of each commit by the store.
+func (m *metrics) committed(batch int, took time.Duration) {
+	m.batches.Observe(float64(batch))
+	m.commits.Observe(took.Seconds())
+}
+
+// hooks are what the API tells.
+func (m *metrics) hooks() api.Hooks {
+	return api.Hooks{
+		Ended: func(o api.Outcome) {
+			status := strconv.Itoa(o.Status)
+			if o.Aborted {
+				status = "aborted"
+			}
+			m.requests.WithLabelValues(o.Pattern, methodLabel(o.Method), status).Inc()
+			m.durations.WithLabelValues(o.Pattern).Observe(o.Took.Seconds())
+			m.sent.Add(float64(o.Bytes))
+		},
+		Uploaded: func(files int, bytes int64) {
+			m.uploads.Add(float64(files))
+			m.received.Add(float64(bytes))
+		},
+		Delivered: func(lag time.Duration) { m.lag.Observe(lag.Seconds()) },
+	}
+}
+
+// methodLabel keeps invented methods from making labels without end.
+func methodLabel(method string) string {
+	switch method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
+		return method
+	}
+	return "other"
+}
+
+func (m *metrics) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+	return mux
+}
