@@ -1,0 +1,279 @@
+package vitrine_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The examples in the documentation work. Each page gets a server, a data
+// directory and a folder of its own. In README.md the lines after "$ " of
+// console blocks are run, and what follows them is what they print; in docs/ the
+// sh blocks are run, and "# prints: " says which lines come, in order. "…"
+// stands for anything.
+
+// An example is one command or block with the lines that it prints.
+type example struct {
+	line   int // in the page
+	script string
+	prints []string
+}
+
+// follows reports whether the example goes on until it is stopped.
+func (e example) follows() bool {
+	return regexp.MustCompile(`curl -s?N |events \S+ .*-f\b`).MatchString(e.script)
+}
+
+// examples reads the examples of a page.
+func examples(text string) []example {
+	var list []example
+	kind := ""
+	for i, line := range strings.Split(text, "\n") {
+		fence, isFence := strings.CutPrefix(line, "```")
+		printed, prints := strings.CutPrefix(line, "# prints: ")
+		command, isCommand := strings.CutPrefix(line, "$ ")
+		last := len(list) - 1
+		switch {
+		case isFence && kind != "":
+			kind = ""
+		case isFence:
+			if kind = fence; kind == "" {
+				kind = "plain"
+			}
+			if kind == "sh" {
+				list = append(list, example{line: i + 2})
+			}
+		case kind == "sh" && prints:
+			list[last].prints = append(list[last].prints, printed)
+		case kind == "sh":
+			list[last].script += line + "\n"
+		case kind == "console" && isCommand:
+			list = append(list, example{line: i + 1, script: command + "\n"})
+		case kind == "console" && line != "":
+			list[last].prints = append(list[last].prints, line)
+		}
+	}
+	return list
+}
+
+func TestExamplesAreFound(t *testing.T) {
+	got := examples("x\n```sh\na \\\n  b\n# prints: 1…\n```\n```\n$ no\n```\n```console\n$ c\nout\n$ d\n```\n")
+	if len(got) != 3 || got[0].script != "a \\\n  b\n" || got[0].prints[0] != "1…" || got[1].prints[0] != "out" || got[2].script != "d\n" || got[0].line != 3 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// pattern returns a regular expression for an expected line.
+func pattern(line string) *regexp.Regexp {
+	return regexp.MustCompile("^" + strings.ReplaceAll(regexp.QuoteMeta(line), "…", ".*") + "$")
+}
+
+// unmet returns the first expected line that does not come, in order.
+func unmet(prints []string, output string) string {
+	lines := strings.Split(strings.ReplaceAll(output, "\r", ""), "\n")
+	for _, want := range prints {
+		p, found := pattern(want), false
+		for len(lines) > 0 && !found {
+			found = p.MatchString(lines[0])
+			lines = lines[1:]
+		}
+		if !found {
+			return want
+		}
+	}
+	return ""
+}
+
+// needed fails or skips a test where a program is missing.
+func needed(t *testing.T, programs ...string) {
+	t.Helper()
+	for _, name := range programs {
+		if _, err := exec.LookPath(name); err == nil {
+			continue
+		}
+		if os.Getenv("VITRINE_TEST_STRICT") != "" {
+			t.Fatalf("%s is missing, and VITRINE_TEST_STRICT allows no skip", name)
+		}
+		t.Skipf("the examples need %s", name)
+	}
+}
+
+var builtProgram = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "vitrine-docs-")
+	if err != nil {
+		return "", err
+	}
+	out, err := exec.Command("go", "build", "-o", filepath.Join(dir, "vitrine"), "./cmd/vitrine").CombinedOutput()
+	if err != nil {
+		return dir, errors.New(string(out))
+	}
+	return dir, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if dir, err := builtProgram(); dir != "" && err == nil {
+		os.RemoveAll(dir)
+	}
+	os.Exit(code)
+}
+
+func TestExamples(t *testing.T) {
+	needed(t, "bash", "curl", "unzip", "openssl")
+	if _, err := builtProgram(); err != nil {
+		t.Fatal(err)
+	}
+	pages, err := filepath.Glob("docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ran := 0
+	for _, name := range append(pages, "README.md") {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list := examples(string(text))
+		if len(list) == 0 {
+			continue
+		}
+		ran += len(list)
+		t.Run(name, func(t *testing.T) { newReader(t).try(name, list) })
+	}
+	if ran < 25 {
+		t.Errorf("only %d examples were found", ran)
+	}
+}
+
+// reader does what a reader of a page does.
+type reader struct {
+	*testing.T
+	dir string // where commands run
+	env []string
+	url string
+}
+
+// newReader starts a server.
+func newReader(t *testing.T) *reader {
+	t.Helper()
+	bin, err := builtProgram()
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.MkdirTemp("", "v") // short: a socket's name is in it
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &reader{T: t, dir: t.TempDir()}
+	for _, name := range []string{"README.md", "LICENSE"} {
+		text, err := os.ReadFile(name)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(r.dir, name), text, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.env = append(os.Environ(), "HOME="+r.dir, "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"),
+		"VITRINE_LISTEN=127.0.0.1:0", "VITRINE_METRICS_LISTEN=127.0.0.1:0", "VITRINE_DATA="+data, "VITRINE_LOG_LEVEL=warn")
+	server := exec.Command(filepath.Join(bin, "vitrine"), "serve")
+	server.Env, server.Dir, server.Stderr = r.env, r.dir, os.Stderr
+	out, err := server.StdoutPipe()
+	if err == nil {
+		err = server.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, drained := bufio.NewReader(out), make(chan struct{})
+	first, err := lines.ReadString('\n')
+	go func() {
+		defer close(drained)
+		io.Copy(io.Discard, lines)
+	}()
+	t.Cleanup(func() {
+		if err := server.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Error(err)
+		}
+		<-drained // before Wait, which closes the pipe
+		if err := server.Wait(); err != nil {
+			t.Errorf("the server ended badly: %v", err)
+		}
+		os.RemoveAll(data)
+	})
+	address := regexp.MustCompile(`http://\S+`).FindString(first)
+	if err != nil || address == "" {
+		t.Fatalf("the server says %q, %v", first, err)
+	}
+	r.url = address
+	r.env = append(r.env, "VITRINE_SERVER="+address)
+	return r
+}
+
+// try runs the examples of a page one after the other.
+func (r *reader) try(page string, list []example) {
+	r.Helper()
+	for _, e := range list {
+		switch {
+		case strings.Contains(e.script, "git clone"):
+			continue // it is where we are
+		case strings.Contains(e.script, "vitrine serve"):
+			continue // it runs
+		}
+		script := strings.ReplaceAll(e.script, "http://127.0.0.1:6400", r.url)
+		script = strings.ReplaceAll(script, "go run ./cmd/vitrine", "vitrine")
+		output, err := r.run(script, e)
+		if want := unmet(e.prints, output); want != "" || err != nil {
+			r.Fatalf("%s:%d: %v\n%s\nprinted:\n%s\nmissing, in this order: %q", page, e.line, err, e.script, output, want)
+		}
+	}
+}
+
+// run runs a script and returns what it prints. One that goes on for ever is
+// stopped as soon as everything expected came.
+func (r *reader) run(script string, e example) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-e", "-o", "pipefail", "-c", script)
+	cmd.Dir, cmd.Env = r.dir, r.env
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	var complaints bytes.Buffer
+	cmd.Stderr = &complaints
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		return "", err
+	}
+	var text strings.Builder
+	buf := make([]byte, 64<<10)
+	enough := false
+	for err == nil && !enough {
+		var n int
+		n, err = out.Read(buf)
+		text.Write(buf[:n])
+		enough = e.follows() && unmet(e.prints, text.String()) == ""
+	}
+	if enough {
+		cancel()
+		cmd.Wait() // killed, by us
+		return text.String(), nil
+	}
+	if err := cmd.Wait(); err != nil {
+		return text.String(), errors.New(err.Error() + ": " + complaints.String())
+	}
+	return text.String(), nil
+}
