@@ -20,7 +20,7 @@ func (s *Server) artifact(w http.ResponseWriter, r *http.Request) (any, error) {
 	}
 	q := parseQuery(r)
 	mode := q.oneOf("mode", "meta", "meta", "stream")
-	download := q.truth("download", false)
+	download := q.truth("download")
 	if err := q.err(); err != nil {
 		return nil, err
 	}

@@ -48,7 +48,7 @@ func TestEventOfAFile(t *testing.T) {
 	if diff := cmp.Diff(want, e); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	var poll map[string]any = objects(h.ok(h.get("/api/sessions/s/artifact-events")).json["events"])[0]
+	poll := objects(h.ok(h.get("/api/sessions/s/artifact-events")).json["events"])[0]
 	s := h.stream("s", "/events?after=1")
 	_, sse := s.next().entry()
 	c := h.dial("/ws?session_id=s&after=1")

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -16,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,8 +40,8 @@ type setup struct {
 	depot depot.Options
 	api   api.Config
 	files fileblob.Options
-	// sendBuffer is the size of the sockets' buffers; 0 leaves it to the system.
-	sendBuffer int
+	// sendBuffer is the size of the sockets' buffers; nil or 0 leaves it to the system.
+	sendBuffer *atomic.Int64
 }
 
 // house is a server with its data directory.
@@ -92,14 +94,21 @@ func (h *house) start() {
 	}
 	h.web = httptest.NewUnstartedServer(h.server.Handler())
 	h.web.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
-		if h.sendBuffer > 0 {
-			if err := c.(*net.TCPConn).SetWriteBuffer(h.sendBuffer); err != nil {
+		if n := h.buffer(); n > 0 {
+			if err := c.(*net.TCPConn).SetWriteBuffer(n); err != nil {
 				h.Error(err)
 			}
 		}
 		return ctx
 	}
 	h.web.Start()
+}
+
+func (h *house) buffer() int {
+	if h.sendBuffer == nil {
+		return 0
+	}
+	return int(h.sendBuffer.Load())
 }
 
 func (h *house) stop() {
@@ -370,8 +379,11 @@ func (h *house) traces() traces {
 	err = filepath.WalkDir(filepath.Join(h.dir, "WareHouse"), func(name string, e fs.DirEntry, err error) error {
 		// The manifest follows earlier changes in its own time; .vitrine marks a
 		// workspace that was looked through.
-		if err == nil && e.Name() != "attachments_manifest.json" && e.Name() != ".vitrine" {
+		if err == nil && e.Name() != "attachments_manifest.json" && e.Name() != ".vitrine" && !strings.HasPrefix(e.Name(), ".manifest-") {
 			tr.Folders = append(tr.Folders, name)
+		}
+		if errors.Is(err, fs.ErrNotExist) { // a manifest that was just put in its place
+			return nil
 		}
 		return err
 	})

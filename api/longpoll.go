@@ -12,14 +12,14 @@ import (
 func filters(q *query) artifact.Filter {
 	return artifact.Filter{
 		MIME: q.list("include_mime"), Ext: q.list("include_ext"),
-		MaxSize: q.integer("max_size", 0, above(0)), Uploads: q.truth("include_uploads", false),
+		MaxSize: q.integer("max_size", 0, above(0)), Uploads: q.truth("include_uploads"),
 	}
 }
 
 // cursor reads where to start in the log; now is where none is given.
 func cursor(q *query, now bool) depot.Cursor {
 	return depot.Cursor{
-		After: artifact.Seq(q.integer("after", 0, atLeast(0))), LogID: q.text("log_id", ""), Now: now && !q.has("after"),
+		After: artifact.Seq(q.integer("after", 0, atLeast(0))), LogID: q.text("log_id"), Now: now && !q.has("after"),
 	}
 }
 

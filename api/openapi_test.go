@@ -125,7 +125,7 @@ func (d *description) check(operation string, a answer) answer {
 		return a
 	}
 	if _, ok := content[got]; !ok {
-		if _, any := content["*/*"]; !any {
+		if _, all := content["*/*"]; !all {
 			d.Errorf("%s %s: Content-Type %q is not described", operation, status, got)
 		}
 		return a

@@ -165,10 +165,10 @@ func (q *query) number(name string, absent float64, bounds ...bound) float64 {
 }
 
 // truth returns a boolean in any spelling that FastAPI knows.
-func (q *query) truth(name string, absent bool) bool {
+func (q *query) truth(name string) bool {
 	text, ok := q.last(name)
 	if !ok {
-		return absent
+		return false
 	}
 	switch strings.ToLower(text) {
 	case "true", "1", "yes", "on", "t", "y":
@@ -177,7 +177,7 @@ func (q *query) truth(name string, absent bool) bool {
 		return false
 	}
 	q.refuse(name, "bool_parsing", "Input should be a valid boolean, unable to interpret input", nil)
-	return absent
+	return false
 }
 
 // oneOf returns one of the allowed values.
@@ -198,14 +198,14 @@ func (q *query) oneOf(name, absent string, allowed ...string) string {
 }
 
 // text returns any text that every store can keep: UTF-8 without NUL.
-func (q *query) text(name, absent string) string {
+func (q *query) text(name string) string {
 	s, ok := q.last(name)
 	if !ok {
-		return absent
+		return ""
 	}
 	if !utf8.ValidString(s) || strings.ContainsRune(s, 0) {
 		q.refuse(name, "string_unicode", "Input should be a valid string, unable to parse raw data as a unicode string", nil)
-		return absent
+		return ""
 	}
 	return s
 }
@@ -213,7 +213,7 @@ func (q *query) text(name, absent string) string {
 // list returns the trimmed, non-empty items of comma-separated text.
 func (q *query) list(name string) []string {
 	var items []string
-	for item := range strings.SplitSeq(q.text(name, ""), ",") {
+	for item := range strings.SplitSeq(q.text(name), ",") {
 		if item = strings.TrimSpace(item); item != "" {
 			items = append(items, item)
 		}

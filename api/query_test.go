@@ -30,9 +30,9 @@ func readPage(r *http.Request) (page, error) {
 		Limit: q.integer("limit", 25, atLeast(1), atMost(100)),
 		Wait:  q.number("wait_seconds", 25, atLeast(0), atMost(60)),
 		Max:   q.integer("max_size", -1, above(0)),
-		Down:  q.truth("download", false),
+		Down:  q.truth("download"),
 		Mode:  q.oneOf("mode", "meta", "meta", "stream", "raw"),
-		Name:  q.text("q", ""),
+		Name:  q.text("q"),
 		Ext:   q.list("ext"),
 	}
 	return p, q.err()

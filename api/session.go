@@ -44,7 +44,7 @@ func (s *Server) listSessions(_ http.ResponseWriter, r *http.Request) (any, erro
 		Limit:  int(q.integer("limit", 50, atLeast(1), atMost(1000))),
 		Status: q.oneOf("status", "", artifact.StatusIdle, artifact.StatusRunning, artifact.StatusWaiting,
 			artifact.StatusCompleted, artifact.StatusError, artifact.StatusCancelled),
-		Text: q.text("q", ""),
+		Text: q.text("q"),
 	}
 	if q.has("cursor") {
 		ask.Before = q.integer("cursor", 0, atLeast(1))

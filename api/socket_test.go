@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,8 +41,8 @@ func (h *house) tryDial(path string, headers ...string) (*wire, *http.Response, 
 	o := &websocket.DialOptions{HTTPHeader: http.Header{}, HTTPClient: &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			conn, err := new(net.Dialer).DialContext(ctx, network, addr)
-			if err == nil && h.sendBuffer > 0 {
-				err = conn.(*net.TCPConn).SetReadBuffer(h.sendBuffer)
+			if n := h.buffer(); err == nil && n > 0 {
+				err = conn.(*net.TCPConn).SetReadBuffer(n)
 			}
 			return conn, err
 		},
@@ -279,7 +280,9 @@ func TestSocketEnds(t *testing.T) {
 // A reader that does not read is cut off, and nobody else waits for it; it
 // comes back with its cursor and has everything.
 func TestSocketSlowReader(t *testing.T) {
-	h := open(t, func(s *setup) { s.api.WriteTimeout, s.sendBuffer = 50*time.Millisecond, 4096 })
+	var buffer atomic.Int64
+	buffer.Store(4096)
+	h := open(t, func(s *setup) { s.api.WriteTimeout, s.sendBuffer = 50*time.Millisecond, &buffer })
 	h.up("s", "first", "x")
 	slow := h.dial("/ws?session_id=s&after=0")
 	slow.await("connection")
@@ -305,7 +308,7 @@ func TestSocketSlowReader(t *testing.T) {
 	if last == files+1 {
 		t.Fatal("the slow reader was never cut off")
 	}
-	h.sendBuffer = 0
+	buffer.Store(0)
 	seq := max(last, 1)
 	for tries := 0; seq < files+1; tries++ {
 		again := h.dial(fmt.Sprintf("/ws?session_id=s&after=%d", seq))

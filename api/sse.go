@@ -200,8 +200,8 @@ func (s *Server) state(w http.ResponseWriter, r *http.Request) (any, error) {
 		return nil, err
 	}
 	q := parseQuery(r)
-	start := depot.Cursor{After: artifact.Seq(q.integer("at", 0, atLeast(0))), LogID: q.text("log_id", ""), Now: !q.has("at")}
-	follow, filter := q.truth("follow", false), filters(q)
+	start := depot.Cursor{After: artifact.Seq(q.integer("at", 0, atLeast(0))), LogID: q.text("log_id"), Now: !q.has("at")}
+	follow, filter := q.truth("follow"), filters(q)
 	filter.Types = q.list("types")
 	if err := q.err(); err != nil {
 		return nil, err

@@ -66,7 +66,7 @@ func (b *source) Read(p []byte) (int, error) {
 		if deadline.After(b.until) {
 			deadline = b.until
 		}
-		b.rc.SetReadDeadline(deadline) // a connection without deadlines has no idle limit
+		_ = b.rc.SetReadDeadline(deadline) // a connection without deadlines has no idle limit
 		b.next = now.Add(b.idle / 8)
 	}
 	n, err := b.r.Read(p)

@@ -73,7 +73,7 @@ type socket struct {
 // from now on, or with ?after= from a cursor.
 func (s *Server) socket(w http.ResponseWriter, r *http.Request) (any, error) {
 	q := parseQuery(r)
-	start, given := cursor(q, true), q.text("session_id", "")
+	start, given := cursor(q, true), q.text("session_id")
 	if err := q.err(); err != nil {
 		return nil, err
 	}
@@ -130,7 +130,7 @@ func (s *Server) openSession(r *http.Request, given string) (artifact.SessionID,
 func (c *socket) attach(ctx context.Context, id artifact.SessionID, start depot.Cursor) error {
 	f, err := c.s.depot.Follow(ctx, c.tenant, id, start)
 	if e, ok := errors.AsType[*artifact.Error](err); ok && e.Kind == artifact.Gone {
-		c.send(ctx, frame("cursor_expired", 0, e.Facts))
+		_ = c.send(ctx, frame("cursor_expired", 0, e.Facts))
 		c.conn.Close(closeExpired, "cursor expired")
 		return err
 	}
@@ -194,7 +194,7 @@ func (c *socket) feed(ctx context.Context, f *depot.Follower) {
 			return
 		case artifact.KindOf(err) == artifact.Gone:
 			e, _ := errors.AsType[*artifact.Error](err)
-			c.send(ctx, frame("cursor_expired", 0, e.Facts))
+			_ = c.send(ctx, frame("cursor_expired", 0, e.Facts))
 			c.conn.Close(closeExpired, "cursor expired")
 			return
 		}
@@ -292,7 +292,7 @@ func (c *socket) sendError(ctx context.Context, err error) {
 	if e, ok := errors.AsType[*artifact.Error](err); ok && e.Kind != artifact.Internal {
 		p.msg = e.Msg
 	}
-	c.say(ctx, p.msg)
+	_ = c.say(ctx, p.msg)
 }
 
 func (c *socket) say(ctx context.Context, msg string) error {

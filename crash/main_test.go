@@ -64,7 +64,7 @@ var product struct {
 func program(t testing.TB) string {
 	t.Helper()
 	product.once.Do(func() {
-		if product.dir, product.err = os.MkdirTemp("", "vitrine-crash-"); product.err != nil { //nolint:usetesting // outlives the test
+		if product.dir, product.err = os.MkdirTemp("", "vitrine-crash-"); product.err != nil {
 			return
 		}
 		product.path = filepath.Join(product.dir, "vitrine")

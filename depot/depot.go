@@ -102,7 +102,7 @@ func Open(ctx context.Context, db *store.DB, bucket *blob.Bucket, opt Options) (
 	d.manifest = newManifests(d)
 	d.reflink = d.probeReflink(ctx)
 	if err := d.resumeDeletions(ctx); err != nil {
-		d.Close()
+		_ = d.Close()
 		return nil, err
 	}
 	d.background(d.sweepLoop)
@@ -153,12 +153,12 @@ func (d *Depot) probeReflink(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	defer d.bucket.Delete(ctx, info.Key)
+	defer func() { _ = d.bucket.Delete(ctx, info.Key) }() // else the sweeper does
 	f, err := os.CreateTemp(filepath.Join(d.opt.WareHouse, incoming), "probe-")
 	if err != nil {
 		return false
 	}
-	defer os.Remove(f.Name())
+	defer func() { _ = os.Remove(f.Name()) }() // else the next start does
 	defer f.Close()
 	return d.bucket.Clone(info.Key, f) == nil
 }

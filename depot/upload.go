@@ -274,17 +274,17 @@ func (u *Upload) Discard() {
 	for _, f := range u.files {
 		if v := &f.version; !u.tried && v.Key != "" {
 			// What cannot be deleted is garbage as well.
-			u.d.bucket.Delete(context.WithoutCancel(u.d.ctx), v.Key)
+			_ = u.d.bucket.Delete(context.WithoutCancel(u.d.ctx), v.Key)
 		}
-		os.RemoveAll(f.folder)
+		_ = os.RemoveAll(f.folder)
 		if u.moved {
-			os.RemoveAll(filepath.Join(u.d.workspace(&u.session), artifact.AttachmentsDir, f.version.Attachment))
+			_ = os.RemoveAll(filepath.Join(u.d.workspace(&u.session), artifact.AttachmentsDir, f.version.Attachment))
 		}
 	}
 	if u.moved {
 		// The folders that move made for a session that is not there, if empty.
-		os.Remove(filepath.Join(u.d.workspace(&u.session), artifact.AttachmentsDir))
-		os.Remove(u.d.workspace(&u.session))
-		os.Remove(u.d.dir(&u.session))
+		_ = os.Remove(filepath.Join(u.d.workspace(&u.session), artifact.AttachmentsDir))
+		_ = os.Remove(u.d.workspace(&u.session))
+		_ = os.Remove(u.d.dir(&u.session))
 	}
 }

@@ -29,7 +29,9 @@ func (db *DB) Backup(ctx context.Context, file string) error {
 	if _, err := conn.ExecContext(ctx, "PRAGMA query_only(0)"); err != nil {
 		return fmt.Errorf("back up database: %w", err)
 	}
-	defer conn.ExecContext(context.WithoutCancel(ctx), "PRAGMA query_only(1)")
+	defer func() { // the pool gets the connection back as it was
+		_, _ = conn.ExecContext(context.WithoutCancel(ctx), "PRAGMA query_only(1)")
+	}()
 	if _, err := conn.ExecContext(ctx, "VACUUM INTO ?", abs); err != nil {
 		return fmt.Errorf("back up database: %w", db.d.explain(err))
 	}

@@ -126,8 +126,8 @@ func (d *Driver) put(ctx context.Context, key string, fill func(File) error) err
 	defer func() { // deferred, because a reader may panic
 		if !done {
 			// The sweeper gets what cannot be removed now.
-			f.Close()
-			d.fs.Remove(place)
+			_ = f.Close()
+			_ = d.fs.Remove(place)
 		}
 	}()
 	if err := fill(f); err != nil {
@@ -199,7 +199,7 @@ func (d *Driver) OpenFile(key string) (*os.File, error) {
 	if file, ok := f.(*os.File); ok {
 		return file, nil
 	}
-	f.Close() // only opened
+	_ = f.Close() // only opened
 	return nil, errors.ErrUnsupported
 }
 

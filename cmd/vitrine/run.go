@@ -121,7 +121,7 @@ func (s *server) listen(ctx context.Context) (listening, error) {
 	at.api = main.Addr().String()
 	wrap, stopTracing, err := startTracing(ctx)
 	if err != nil {
-		main.Close()
+		_ = main.Close()
 		return at, err
 	}
 	s.closers = append(s.closers, func() error {
@@ -216,7 +216,7 @@ func (s *server) drain() error {
 func (s *server) close() error {
 	var errs []error
 	for _, srv := range s.servers {
-		srv.Close()
+		_ = srv.Close()
 	}
 	s.serving.Wait()
 	for i := len(s.closers) - 1; i >= 0; i-- {
