@@ -185,7 +185,9 @@ func TestTruncatedUploads(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h.leavesNoTrace(func() {
-				a, err := h.raw(request, true)
+				// A client that closes its side has left, once its request is whole.
+				cut := strings.Contains(name, "too few") || strings.Contains(name, "chunk")
+				a, err := h.raw(request, cut)
 				if err != nil {
 					t.Fatal(err)
 				}
