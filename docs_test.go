@@ -105,7 +105,7 @@ func needed(t *testing.T, programs ...string) {
 		if os.Getenv("VITRINE_TEST_STRICT") != "" {
 			t.Fatalf("%s is missing, and VITRINE_TEST_STRICT allows no skip", name)
 		}
-		t.Skipf("the examples need %s", name)
+		t.Skipf("install %s to run the examples, or set VITRINE_TEST_STRICT to fail without it", name)
 	}
 }
 
