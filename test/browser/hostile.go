@@ -158,7 +158,8 @@ func foreignForm(w *world, p *page) error {
 				const f = document.createElement("form");
 				Object.assign(f, {method: "POST", action: args[0], enctype: args[1]});
 				const i = Object.assign(document.createElement("textarea"), {name: "file", value: "x"});
-				f.append(i); document.body.append(f); f.submit();`, target, kind)
+				f.append(i); document.body.append(f);
+				setTimeout(() => f.submit()); // the answer to this script must leave before the page does`, target, kind)
 			if err != nil {
 				return err
 			}
