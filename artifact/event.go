@@ -54,21 +54,6 @@ func (v *Version) MarshalJSON() ([]byte, error) {
 	})
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote; clients use it.
-func (v *Version) UnmarshalJSON(b []byte) error {
-	var e event
-	if err := json.Unmarshal(b, &e); err != nil {
-		return err
-	}
-	*v = Version{
-		EventID: e.EventID, Attachment: e.AttachmentID, Session: e.SessionID, Seq: e.Sequence,
-		Change: e.ChangeType, Path: e.RelativePath, Name: e.FileName, MIME: e.MIMEType,
-		Blob: Blob{SHA256: e.SHA256, Size: e.Size}, Source: e.Source, Node: e.NodeID,
-		Extra: e.Extra, At: FromUnixSeconds(e.CreatedAt),
-	}
-	return nil
-}
-
 // Hash returns the content hash in the seed's form, "sha256:<hex>".
 func (v *Version) Hash() string { return "sha256:" + v.SHA256 }
 
@@ -122,21 +107,6 @@ func (e *Entry) MarshalJSON() ([]byte, error) {
 		data = json.RawMessage("{}")
 	}
 	return json.Marshal(entry{e.Type, e.Seq, e.Session, UnixSeconds(e.At), data})
-}
-
-// UnmarshalJSON reads what MarshalJSON wrote; clients use it.
-func (e *Entry) UnmarshalJSON(b []byte) error {
-	var w entry
-	if err := json.Unmarshal(b, &w); err != nil {
-		return err
-	}
-	*e = Entry{Session: w.SessionID, Seq: w.Seq, Type: w.Type, At: FromUnixSeconds(w.At)}
-	if w.Type != TypeArtifact && w.Type != TypeUpload {
-		e.Data = w.Data
-		return nil
-	}
-	e.Version = new(Version)
-	return json.Unmarshal(w.Data, e.Version)
 }
 
 // UnixSeconds returns t as the contract writes times: seconds with a fraction.

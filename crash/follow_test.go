@@ -32,8 +32,19 @@ type logEntry struct {
 	Attachment, Change, Path, Name string
 }
 
-func entryOf(v *artifact.Version, typ string) logEntry {
-	return logEntry{entry{int64(v.Seq), typ, v.SHA256}, v.Attachment, string(v.Change), v.Path, v.Name}
+// event is what the test reads of an artifact event.
+type event struct {
+	Seq        int64  `json:"sequence"`
+	SHA256     string `json:"sha256"`
+	Attachment string `json:"attachment_id"`
+	Change     string `json:"change_type"`
+	Path       string `json:"relative_path"`
+	Name       string `json:"file_name"`
+	Source     string `json:"source"`
+}
+
+func entryOf(v *event, typ string) logEntry {
+	return logEntry{entry{v.Seq, typ, v.SHA256}, v.Attachment, v.Change, v.Path, v.Name}
 }
 
 // expired is the answer to a cursor that is not in the log.
@@ -93,28 +104,26 @@ func sse(ctx context.Context, a *api, session, after string, take func(logEntry)
 			if len(data) == 0 {
 				continue
 			}
-			var e artifact.Entry
+			var e struct {
+				Seq  int64  `json:"seq"`
+				Type string `json:"type"`
+				Data event  `json:"data"`
+			}
 			if err := json.Unmarshal(data, &e); err != nil {
 				return fmt.Errorf("%w: event %s: %w", errWrong, data, err)
 			}
 			seq, logID, _ := strings.Cut(id, "@")
 			a.logID.CompareAndSwap(nil, logID)
-			if seq != strconv.FormatInt(int64(e.Seq), 10) || logID != a.logID.Load() {
+			if seq != strconv.FormatInt(e.Seq, 10) || logID != a.logID.Load() {
 				return fmt.Errorf("%w: event %d of log %v has the id %q", errWrong, e.Seq, a.logID.Load(), id)
 			}
 			data = nil
-			if err := take(ofEntry(&e)); err != nil {
+			e.Data.Seq = e.Seq
+			if err := take(entryOf(&e.Data, e.Type)); err != nil {
 				return err
 			}
 		}
 	}
-}
-
-func ofEntry(e *artifact.Entry) logEntry {
-	if e.Version == nil {
-		return logEntry{entry: entry{int64(e.Seq), e.Type, ""}}
-	}
-	return entryOf(e.Version, e.Type)
 }
 
 // ws reads the frames of a WebSocket.
@@ -167,7 +176,7 @@ func ofFrame(typ string, seq int64, data []byte) ([]logEntry, error) {
 		}
 		return nil, &expired{gone.Oldest, gone.Last}
 	case artifact.TypeArtifact:
-		var d struct{ Events []artifact.Version }
+		var d struct{ Events []event }
 		if err := json.Unmarshal(data, &d); err != nil {
 			return nil, err
 		}
@@ -180,7 +189,7 @@ func ofFrame(typ string, seq int64, data []byte) ([]logEntry, error) {
 		}
 		return list, nil
 	case artifact.TypeUpload:
-		var v artifact.Version
+		var v event
 		if err := json.Unmarshal(data, &v); err != nil {
 			return nil, err
 		}
@@ -201,7 +210,7 @@ func poll(ctx context.Context, a *api, session, after string, take func(logEntry
 	}
 	for {
 		var page struct {
-			Events       []artifact.Version
+			Events       []event
 			Next         int64 `json:"next_cursor"`
 			Truncated    bool
 			Oldest, Last int64
@@ -217,7 +226,7 @@ func poll(ctx context.Context, a *api, session, after string, take func(logEntry
 		for i := range page.Events {
 			v := &page.Events[i]
 			typ := artifact.TypeArtifact
-			if v.Upload() {
+			if v.Source == artifact.SourceUpload {
 				typ = artifact.TypeUpload
 			}
 			if err := take(entryOf(v, typ)); err != nil {

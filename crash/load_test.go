@@ -154,8 +154,8 @@ func (l *load) touch(o *oracle, rng *rand.Rand) error {
 // scan has the server look at the workspace, and notes what it says.
 func (l *load) scan(ctx context.Context, o *oracle) bool {
 	var found struct {
-		Events []artifact.Version `json:"events"`
-		Cursor int64              `json:"cursor"`
+		Events []event `json:"events"`
+		Cursor int64   `json:"cursor"`
 	}
 	if _, ok := l.send(ctx, "POST", "/api/sessions/"+o.id+"/scan", nil, &found); !ok {
 		return false

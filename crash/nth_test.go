@@ -157,13 +157,13 @@ func TestExitNth(t *testing.T) {
 		}
 		var acked []artifact.Version
 		for dec := json.NewDecoder(bytes.NewReader(out)); ; {
-			var v artifact.Version
+			var v plain
 			if err := dec.Decode(&v); errors.Is(err, io.EOF) {
 				break
 			} else if err != nil {
 				t.Fatalf("child %d: %v in %s", n, err, out)
 			}
-			acked = append(acked, v)
+			acked = append(acked, artifact.Version(v))
 		}
 		st, err := openStack(t.Context(), dir, nil)
 		if err != nil {

@@ -281,7 +281,7 @@ func scriptChild() error {
 	var failed error
 	s.done = func(step string, acked []artifact.Version, err error) {
 		for i := range acked {
-			failed = errors.Join(failed, out.Encode(&acked[i]))
+			failed = errors.Join(failed, out.Encode(plain(acked[i])))
 		}
 		if err != nil {
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", step, err))
@@ -290,3 +290,6 @@ func scriptChild() error {
 	s.run(ctx)
 	return errors.Join(failed, st.depot.Close(), st.db.Close())
 }
+
+// plain is a version as its fields, not as the event that clients see.
+type plain artifact.Version

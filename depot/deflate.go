@@ -54,7 +54,9 @@ func packed(mime string) bool {
 	return false
 }
 
-// probe compresses quickly and keeps nothing.
+// probe compresses quickly and keeps nothing. It only looks at how often each
+// byte occurs: what repeats itself only further on, such as hex or base64, shows
+// there and not in matches within so short a text.
 type probe struct {
 	w *flate.Writer
 	n size
@@ -68,7 +70,7 @@ func (s *size) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-var probes = sync.Pool{New: func() any { return &probe{w: newFlate(1)} }}
+var probes = sync.Pool{New: func() any { return &probe{w: newFlate(flate.HuffmanOnly)} }}
 
 // deflaters are large, so that archives share them.
 var deflaters = sync.Pool{New: func() any { return newFlate(zipLevel) }}
