@@ -545,30 +545,3 @@ func TestChooseType(t *testing.T) {
 		}
 	}
 }
-
-// What cannot be read now is still there.
-func TestScanOfUnreadableFiles(t *testing.T) {
-	if os.Getuid() == 0 {
-		t.Skip("root can read every file")
-	}
-	p := inPlace(t, Options{})
-	p.write("a.txt", "a")
-	p.write("d/b.txt", "b")
-	p.want("created a.txt", "created d/b.txt")
-	p.write("a.txt", "changed")
-	mode := func(file, folder os.FileMode) {
-		t.Helper()
-		for name, m := range map[string]os.FileMode{"a.txt": file, "d": folder} {
-			if err := os.Chmod(filepath.Join(p.dir, name), m); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	mode(0, 0)
-	p.want()
-	if diff := cmp.Diff(map[string]string{"a.txt": whyClosed, "d/": whyClosed}, p.skipped()); diff != "" {
-		t.Errorf("skipped (-want +got):\n%s", diff)
-	}
-	mode(0o600, 0o700)
-	p.want("updated a.txt")
-}
