@@ -94,6 +94,30 @@ func (b *source) fault(err error) error {
 	return artifact.Wrap(artifact.Invalid, b.err, "The upload is incomplete")
 }
 
+const (
+	lingerTime  = time.Second // that what a refused client still sends is read
+	lingerBytes = 64 << 20
+)
+
+// refuse answers an upload that came to nothing. A connection that is closed
+// while the client still sends is reset, and the answer lost with it; so what
+// comes is read for a moment after the answer has left.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, up *depot.Upload, body *source, err error) error {
+	up.Discard()
+	if body.err != nil {
+		return body.fault(err)
+	}
+	w.Header().Set("Connection", "close")
+	s.dialect.fail(w, r, body.fault(err))
+	if err := body.rc.Flush(); err != nil {
+		return nil // the client left
+	}
+	if err := body.rc.SetReadDeadline(time.Now().Add(lingerTime)); err == nil {
+		_, _ = io.CopyN(io.Discard, body.r, lingerBytes)
+	}
+	return nil
+}
+
 // maxParts bounds what is skipped in a form.
 const maxParts = 10_000
 
@@ -126,7 +150,7 @@ func (s *Server) uploadForm(w http.ResponseWriter, r *http.Request) (any, error)
 		err = digests.check()
 	}
 	if err != nil {
-		return nil, body.fault(err)
+		return nil, s.refuse(w, r, up, body, err)
 	}
 	if n == 0 {
 		return nil, malformed(missing("body", "file"))
@@ -219,7 +243,7 @@ func (s *Server) uploadRaw(w http.ResponseWriter, r *http.Request) (any, error) 
 		err = own.check()
 	}
 	if err != nil {
-		return nil, body.fault(err)
+		return nil, s.refuse(w, r, up, body, err)
 	}
 	return s.commit(r.Context(), up)
 }
