@@ -58,7 +58,7 @@ func (f *folderSweep) name(tenant string, id artifact.SessionID) string {
 // eachBatch calls f with the entries of a folder, some at a time. A folder that
 // is not there has none.
 func eachBatch(ctx context.Context, root *os.Root, folder string, each func([]fs.DirEntry) error) error {
-	dir, err := root.Open(folder)
+	dir, err := root.Open(inside(folder))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}

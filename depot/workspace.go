@@ -58,7 +58,7 @@ var errNoFolder = errors.New("not a folder")
 
 // openDir opens the folder called name in dir, which is not a link to one.
 func openDir(dir *os.Root, name string) (*os.Root, error) {
-	sub, err := dir.OpenRoot(name)
+	sub, err := dir.OpenRoot(inside(name))
 	if err != nil {
 		return nil, err
 	}
@@ -73,6 +73,10 @@ func openDir(dir *os.Root, name string) (*os.Root, error) {
 	}
 	return sub, nil
 }
+
+// inside names a folder so that opening it cannot block: where a pipe lies in
+// its place, opening that would wait for somebody who writes to it.
+func inside(name string) string { return name + "/." }
 
 // home is the name of a file beside code_workspace which says that the files of
 // this session, in this log, have been here: only then does a missing file mean
@@ -118,7 +122,15 @@ func hasMark(dir *os.Root, mark string) bool {
 	if err != nil || !info.Mode().IsRegular() || info.Size() != int64(len(mark)) {
 		return false
 	}
-	b, err := dir.ReadFile(home)
+	f, err := dir.OpenFile(home, os.O_RDONLY|openFlags, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()                                                  // only read
+	if now, err := f.Stat(); err != nil || !os.SameFile(info, now) { // a pipe may have taken its place
+		return false
+	}
+	b, err := io.ReadAll(io.LimitReader(f, int64(len(mark))+1))
 	return err == nil && string(b) == mark
 }
 
@@ -278,7 +290,7 @@ func removeFolder(name string) error {
 	if !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
-	root, oerr := os.OpenRoot(name)
+	root, oerr := os.OpenRoot(inside(name))
 	if oerr != nil {
 		return err
 	}
