@@ -134,11 +134,17 @@ func (d *Depot) LogID() string { return d.db.LogID() }
 // dir returns the folder of a session. Tenants other than the first have a
 // folder of their own around it (extensions §2).
 func (d *Depot) dir(s *artifact.Session) string {
+	return filepath.Join(d.opt.WareHouse, filepath.FromSlash(d.below(s)))
+}
+
+// below returns the same folder as a path below the WareHouse, with slashes.
+// What makes or moves it there works on an os.Root: no name leads out.
+func (d *Depot) below(s *artifact.Session) string {
 	name := artifact.SessionPrefix + string(s.ID)
 	if s.Tenant == artifact.DefaultTenant {
-		return filepath.Join(d.opt.WareHouse, name)
+		return name
 	}
-	return filepath.Join(d.opt.WareHouse, s.Tenant, name)
+	return s.Tenant + "/" + name
 }
 
 // workspace returns the folder in which a session's files lie.

@@ -48,11 +48,7 @@ type folderSweep struct {
 
 // name returns the folder of a session as a slash path below the WareHouse.
 func (f *folderSweep) name(tenant string, id artifact.SessionID) string {
-	name, err := filepath.Rel(f.d.opt.WareHouse, f.d.dir(&artifact.Session{Tenant: tenant, ID: id}))
-	if err != nil {
-		panic(err) // dir is below the WareHouse by construction
-	}
-	return filepath.ToSlash(name)
+	return f.d.below(&artifact.Session{Tenant: tenant, ID: id})
 }
 
 // eachBatch calls f with the entries of a folder, some at a time. A folder that

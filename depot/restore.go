@@ -40,6 +40,9 @@ func Restore(ctx context.Context, from, dataDir string, open OpenBlobs, progress
 	if err := copyDatabase(filepath.Join(from, databaseFile), db, info.Database); err != nil {
 		return err
 	}
+	if err := checkRows(ctx, db); err != nil {
+		return err
+	}
 	bucket, err := restoreBlobs(ctx, from, dataDir, db, open, progress)
 	if err != nil {
 		return err
@@ -114,6 +117,21 @@ func copyDatabase(from, to string, want FileInfo) error {
 		return artifact.Errorf(artifact.Invalid, "The database of the backup is damaged")
 	}
 	return nil
+}
+
+// checkRows refuses a database whose rows would lead the server to folders that
+// are not its own. A backup is not trusted: nothing else is touched before.
+func checkRows(ctx context.Context, file string) error {
+	rows, err := store.OpenCopy(ctx, file)
+	if err != nil {
+		return err
+	}
+	defer rows.Close() // only read
+	err = rows.CheckNames(ctx)
+	if errors.Is(err, store.ErrBadName) {
+		return artifact.Wrap(artifact.Invalid, err, "The database of the backup names a session as none can be called")
+	}
+	return err
 }
 
 func restoreBlobs(ctx context.Context, from, dataDir, db string, open OpenBlobs, progress Progress) (*blob.Bucket, error) {

@@ -166,7 +166,7 @@ func (d *Depot) makeWorkspace(ctx context.Context, key int64) (artifact.Session,
 	if err != nil {
 		return s, nil, err
 	}
-	if err := os.MkdirAll(d.workspace(&s), 0o700); err != nil {
+	if err := d.makeFolder(d.below(&s) + "/" + artifact.WorkspaceDir); err != nil {
 		return s, nil, fmt.Errorf("make workspace: %w", err)
 	}
 	root, err := d.openWorkspace(&s)

@@ -41,6 +41,9 @@ func scanSession(scan func(...any) error) (artifact.Session, error) {
 	var metadata string
 	err := scan(&s.Key, &s.Tenant, &s.ID, &s.Status, &created, &updated, &s.FirstSeq, &s.LastSeq,
 		&s.Attachments, &s.Artifacts, &s.Bytes, &metadata)
+	if err == nil {
+		err = checkNames(s.Tenant, s.ID)
+	}
 	if err != nil {
 		return s, err
 	}
@@ -160,7 +163,7 @@ func (r *Reads) tombstones(ctx context.Context, query string, args ...any) ([]To
 		}
 		t.Deleted = fromMicros(deleted)
 		list = append(list, t)
-		return nil
+		return checkNames(t.Tenant, t.ID)
 	})
 	return list, r.d.explain(err)
 }
