@@ -6,9 +6,11 @@ package api
 
 import (
 	"context"
+	"html"
 	"io"
 	"log/slog"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/vitrine-hq/vitrine/artifact"
@@ -25,9 +27,10 @@ type Config struct {
 	Insecure      bool          // lets in any Host, and proxies
 	UploadIdle    time.Duration // an upload that sends nothing for so long is cut off; 0 means 60 s
 	UploadTimeout time.Duration // the longest an upload may take; 0 means 6 h
+	BodyTimeout   time.Duration // in which any other body must arrive; 0 means 30 s
 	DataURILimit  int64         // contents up to this size are inlined in answers; 0 means 20 MiB
 	Heartbeat     time.Duration // of idle streams; 0 means 15 s
-	WriteTimeout  time.Duration // of one write to a follower, which is cut off after it; 0 means 30 s
+	WriteTimeout  time.Duration // of one write to a client, which is cut off after it; 0 means 30 s
 	OpenAPI       []byte        // the description served as /openapi.json
 	Hooks         Hooks
 }
@@ -45,6 +48,9 @@ func (c *Config) defaults() {
 	}
 	if c.UploadTimeout == 0 {
 		c.UploadTimeout = 6 * time.Hour
+	}
+	if c.BodyTimeout == 0 {
+		c.BodyTimeout = 30 * time.Second
 	}
 	if c.DataURILimit == 0 {
 		c.DataURILimit = 20 << 20
@@ -78,7 +84,7 @@ type Server struct {
 // New returns a server, or an error about an address in the configuration.
 func New(c Config) (*Server, error) {
 	c.defaults()
-	s := &Server{Config: c, depot: c.Depot, dialect: &dialect{log: c.Log, now: time.Now}}
+	s := &Server{Config: c, depot: c.Depot, dialect: &dialect{log: c.Log, now: time.Now, stall: c.WriteTimeout, body: c.BodyTimeout}}
 	g, err := newGuard(s.dialect, c.PublicURL, "", c.CORSOrigins, c.Insecure)
 	if err != nil {
 		return nil, err
@@ -188,12 +194,12 @@ func (s *Server) openAPI(w http.ResponseWriter, _ *http.Request) (any, error) {
 }
 
 // landing tells a person who opens the address in a browser what this is.
-func (s *Server) landing(w http.ResponseWriter, _ *http.Request) (any, error) {
+func (s *Server) landing(w http.ResponseWriter, r *http.Request) (any, error) {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; base-uri 'none'")
 	h.Set("X-Content-Type-Options", "nosniff")
-	_, err := io.WriteString(w, landingPage)
+	_, err := io.WriteString(w, strings.ReplaceAll(landingPage, "HOST", html.EscapeString(r.Host)))
 	return nil, err
 }
 
@@ -205,7 +211,7 @@ code,pre{font:14px/1.5 ui-monospace,monospace;background:#efefec;border-radius:4
 @media(prefers-color-scheme:dark){body{color:#eee;background:#161618}code,pre{background:#26262a}a{color:#8ab4ff}}</style>
 <h1>Vitrine</h1>
 <p>This artifact server is running. Send it a file:</p>
-<pre>curl -T report.md http://127.0.0.1:6400/api/uploads/demo/</pre>
+<pre>curl -T report.md http://HOST/api/uploads/demo/</pre>
 <p>See <a href="/api/sessions">the sessions</a>, <a href="/openapi.json">the API description</a>
 and <a href="/health/ready">whether it is ready</a>.</p>
 </html>

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/vitrine-hq/vitrine/artifact"
 )
@@ -24,7 +26,11 @@ func (s *Server) artifact(w http.ResponseWriter, r *http.Request) (any, error) {
 	if err := q.err(); err != nil {
 		return nil, err
 	}
-	v, err := s.depot.Version(r.Context(), s.tenant(r), id, r.PathValue("artifact_id"))
+	name := r.PathValue("artifact_id")
+	if len(name) > 128 || !utf8.ValidString(name) || strings.ContainsRune(name, 0) {
+		name = "" // no database has it, and one does not even take it
+	}
+	v, err := s.depot.Version(r.Context(), s.tenant(r), id, name)
 	if err != nil {
 		return nil, err
 	}

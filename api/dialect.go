@@ -20,8 +20,10 @@ import (
 // dialect turns values and errors into answers, in the words of /api/…
 // (contract, sessions §0). It is the only place that chooses statuses.
 type dialect struct {
-	log *slog.Logger
-	now func() time.Time
+	log   *slog.Logger
+	now   func() time.Time
+	stall time.Duration // that one write to a client may take; 0 is any
+	body  time.Duration // in which a body that is no upload must arrive; 0 is any
 }
 
 // reply is a value that leaves with another status than 200.

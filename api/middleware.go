@@ -40,12 +40,12 @@ type Outcome struct {
 // this order, so that the log tells the 500 of a panic and the id of a refusal.
 // ended, if not nil, hears of every request.
 func surround(next http.Handler, d *dialect, g *guard, ended func(Outcome)) http.Handler {
-	return observe(d.log, ended, d.recovered(g.wrap(d.cleanPaths(next))))
+	return observe(d, ended, d.recovered(g.wrap(d.cleanPaths(next))))
 }
 
 // observe gives the request its id and writes one line to the log when it is
 // over: neither query, headers nor contents, and no path that is a capability.
-func observe(log *slog.Logger, ended func(Outcome), next http.Handler) http.Handler {
+func observe(d *dialect, ended func(Outcome), next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
 		id := r.Header.Get(CorrelationHeader)
@@ -54,7 +54,12 @@ func observe(log *slog.Logger, ended func(Outcome), next http.Handler) http.Hand
 		}
 		w.Header().Set(CorrelationHeader, id)
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		rec := &recorder{ResponseWriter: w}
+		rec := &recorder{ResponseWriter: w, stall: d.stall}
+		if r.ContentLength != 0 && d.body > 0 {
+			// Also for a body that no handler reads, because net/http reads it
+			// before it answers. Uploads move the deadline.
+			_ = http.NewResponseController(w).SetReadDeadline(start.Add(d.body))
+		}
 		r = r.WithContext(context.WithValue(r.Context(), correlationKey{}, id))
 		returned := false
 		defer func() {
@@ -63,9 +68,9 @@ func observe(log *slog.Logger, ended func(Outcome), next http.Handler) http.Hand
 			if returned && o.Status == 0 && !rec.hijacked {
 				o.Status = http.StatusOK
 			}
-			log.LogAttrs(r.Context(), slog.LevelInfo, "request", slog.String("id", id), slog.String("method", o.Method),
+			d.log.LogAttrs(r.Context(), slog.LevelInfo, "request", slog.String("id", id), slog.String("method", o.Method),
 				slog.String("route", o.Pattern), slog.String("path", loggedPath(rec, r.URL.Path)),
-				slog.Int("status", o.Status), slog.Int64("bytes", o.Bytes), slog.Duration("took", o.Took),
+				slog.Int("status", o.Status), slog.Int64("bytes", o.Bytes), slog.Float64("took_ms", float64(o.Took.Microseconds())/1000),
 				slog.String("remote", r.RemoteAddr), slog.Bool("aborted", o.Aborted))
 			if ended != nil {
 				ended(o)

@@ -210,8 +210,21 @@ func (q *query) text(name string) string {
 	return s
 }
 
+// maxItems bounds a list, because every entry of a log is held against all of it.
+const maxItems = 64
+
 // list returns the trimmed, non-empty items of comma-separated text.
 func (q *query) list(name string) []string {
+	items := q.items(name)
+	if len(items) > maxItems {
+		q.refuse(name, "too_long", "List should have at most "+strconv.Itoa(maxItems)+" items", map[string]any{"max_length": maxItems})
+		return nil
+	}
+	return items
+}
+
+// items is list for as many as there are.
+func (q *query) items(name string) []string {
 	var items []string
 	for item := range strings.SplitSeq(q.text(name), ",") {
 		if item = strings.TrimSpace(item); item != "" {

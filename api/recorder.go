@@ -5,13 +5,17 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"time"
 )
 
-// recorder is the ResponseWriter of every handler. It notes what was answered
-// and hides nothing of what it wraps: files still go out by sendfile.
+// recorder is the ResponseWriter of every handler. It notes what was answered,
+// cuts off a client that does not read, and hides nothing of what it wraps:
+// files still go out by sendfile.
 type recorder struct {
 	http.ResponseWriter
-	status   int // 0 until the header is written
+	stall    time.Duration // that one write may take; 0 is any
+	due      time.Time     // when the write deadline is to be moved
+	status   int           // 0 until the header is written
 	bytes    int64
 	hijacked bool
 	pattern  string // of the route, once one is found
@@ -45,11 +49,23 @@ func (rec *recorder) begun() bool { return rec.status != 0 || rec.hijacked }
 // Unwrap lets http.ResponseController reach the connection.
 func (rec *recorder) Unwrap() http.ResponseWriter { return rec.ResponseWriter }
 
+// moving puts the write deadline off, because something is about to be written.
+// The one of an earlier answer on the connection must not hit this one.
+func (rec *recorder) moving() {
+	now := time.Now()
+	if rec.stall == 0 || rec.hijacked || now.Before(rec.due) {
+		return
+	}
+	rec.due = now.Add(rec.stall / 8)
+	_ = http.NewResponseController(rec.ResponseWriter).SetWriteDeadline(now.Add(rec.stall)) // not every connection has one
+}
+
 // WriteHeader notes the status; informational ones only pass through.
 func (rec *recorder) WriteHeader(status int) {
 	if rec.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
 		rec.status = status
 	}
+	rec.moving()
 	rec.ResponseWriter.WriteHeader(status)
 }
 
@@ -62,16 +78,34 @@ func (rec *recorder) implicit() {
 // Write counts what is written.
 func (rec *recorder) Write(p []byte) (int, error) {
 	rec.implicit()
+	rec.moving()
 	n, err := rec.ResponseWriter.Write(p)
 	rec.bytes += int64(n)
 	return n, err
 }
 
+// sendPiece is how much of a file is sent under one write deadline.
+const sendPiece = 256 << 10
+
 // ReadFrom hands the source through, so that a file is sent without copying it
-// through this process.
-func (rec *recorder) ReadFrom(src io.Reader) (int64, error) {
+// through this process: in pieces, each with a deadline of its own.
+func (rec *recorder) ReadFrom(src io.Reader) (n int64, err error) {
 	rec.implicit()
-	n, err := io.Copy(rec.ResponseWriter, src)
+	whole, limited := src.(*io.LimitedReader) // what http.ServeContent hands in
+	if !limited {
+		whole = &io.LimitedReader{R: src, N: 1<<63 - 1}
+	}
+	for err == nil && whole.N > 0 {
+		rec.moving()
+		piece := &io.LimitedReader{R: whole.R, N: min(whole.N, sendPiece)} // not nested: sendfile looks one level deep
+		var sent int64
+		sent, err = io.Copy(rec.ResponseWriter, piece)
+		n += sent
+		whole.N -= sent
+		if piece.N > 0 {
+			break // the source has come to its end
+		}
+	}
 	rec.bytes += n
 	return n, err
 }
@@ -82,6 +116,7 @@ func (rec *recorder) Flush() { _ = rec.FlushError() }
 // FlushError sends what is buffered.
 func (rec *recorder) FlushError() error {
 	rec.implicit()
+	rec.moving()
 	return http.NewResponseController(rec.ResponseWriter).Flush()
 }
 

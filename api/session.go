@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/vitrine-hq/vitrine/artifact"
 	"github.com/vitrine-hq/vitrine/depot"
@@ -24,7 +26,7 @@ type sessionJSON struct {
 	Attachments   int64              `json:"attachments"`
 	Artifacts     int64              `json:"artifacts"`
 	Bytes         int64              `json:"bytes"`
-	Metadata      map[string]any     `json:"metadata"`
+	Metadata      json.RawMessage    `json:"metadata"`
 	CurrentNodeID *string            `json:"current_node_id"`
 	Waiting       bool               `json:"waiting_for_input"`
 	ErrorMessage  *string            `json:"error_message"`
@@ -37,7 +39,7 @@ func showSession(s *artifact.Session) sessionJSON {
 	}
 }
 
-func (s *Server) listSessions(_ http.ResponseWriter, r *http.Request) (any, error) {
+func (s *Server) listSessions(w http.ResponseWriter, r *http.Request) (any, error) {
 	q := parseQuery(r)
 	ask := depot.SessionQuery{
 		Tenant: s.tenant(r),
@@ -52,35 +54,48 @@ func (s *Server) listSessions(_ http.ResponseWriter, r *http.Request) (any, erro
 	if err := q.err(); err != nil {
 		return nil, err
 	}
-	list, err := s.depot.Sessions(r.Context(), ask)
-	if err != nil {
-		return nil, err
+	if len(ask.Text) > 128 { // longer than any id
+		return map[string]any{"sessions": []sessionJSON{}, "next_cursor": nil}, nil
 	}
-	page := struct {
-		Sessions []sessionJSON `json:"sessions"`
-		Next     *string       `json:"next_cursor"` // null on the last page
-	}{Sessions: []sessionJSON{}}
-	for i := range list {
-		page.Sessions = append(page.Sessions, showSession(&list[i]))
-	}
-	if len(list) == ask.Limit {
-		next := strconv.FormatInt(list[len(list)-1].Key, 10)
-		page.Next = &next
-	}
-	return page, nil
+	return nil, s.streamSessions(w, r, ask)
 }
 
-const (
-	maxSessionBody = 64 << 10 // bytes of a JSON body, and with it of a session's metadata
-	bodyTimeout    = 30 * time.Second
-)
+// streamSessions writes a page of sessions as they are read, some at a time:
+// with their metadata, a page can be large.
+func (s *Server) streamSessions(w http.ResponseWriter, r *http.Request, ask depot.SessionQuery) error {
+	out := newJSONStream(w)
+	out.raw(`{"sessions":[`)
+	n, want := 0, ask.Limit
+	for n < want {
+		ask.Limit = min(want-n, 50)
+		list, err := s.depot.Sessions(r.Context(), ask)
+		if err != nil {
+			return err
+		}
+		for i := range list {
+			out.comma(n)
+			out.value(showSession(&list[i]))
+			ask.Before = list[i].Key
+			n++
+		}
+		if len(list) < ask.Limit {
+			break
+		}
+	}
+	next := "null" // on the last page
+	if n == want {
+		next = strconv.Quote(strconv.FormatInt(ask.Before, 10))
+	}
+	out.raw(`],"next_cursor":` + next + "}\n")
+	return out.flush()
+}
+
+// maxSessionBody bounds a JSON body, and with it a session's metadata, in bytes.
+const maxSessionBody = 64 << 10
 
 // decode reads a JSON object into v. Unknown fields, a wrong type and anything
 // after the object are faults.
 func decode(w http.ResponseWriter, r *http.Request, v any) error {
-	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
-	}
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxSessionBody))
 	dec.DisallowUnknownFields()
 	err := dec.Decode(v)
@@ -110,22 +125,41 @@ func decode(w http.ResponseWriter, r *http.Request, v any) error {
 	return malformed(fault{Type: "json_invalid", Loc: []string{"body"}, Msg: "JSON decode error"})
 }
 
+// parseMetadata returns the JSON object as the client wrote it, without white
+// space: nothing is lost on the way through Go's types. null is nil.
+func parseMetadata(given json.RawMessage) (json.RawMessage, error) {
+	if len(given) == 0 || string(given) == "null" {
+		return nil, nil
+	}
+	if given[0] != '{' || !utf8.Valid(given) {
+		return nil, malformed(fault{Type: "dict_type", Loc: []string{"body", "metadata"}, Msg: "Input should be a valid dictionary"})
+	}
+	var compact bytes.Buffer
+	if err := json.Compact(&compact, given); err != nil {
+		return nil, err
+	}
+	return compact.Bytes(), nil
+}
+
 func (s *Server) createSession(w http.ResponseWriter, r *http.Request) (any, error) {
 	var body struct {
-		SessionID *string        `json:"session_id"`
-		Metadata  map[string]any `json:"metadata"`
+		SessionID *string         `json:"session_id"`
+		Metadata  json.RawMessage `json:"metadata"`
 	}
 	if err := decode(w, r, &body); err != nil {
 		return nil, err
 	}
+	metadata, err := parseMetadata(body.Metadata)
+	if err != nil {
+		return nil, err
+	}
 	var id artifact.SessionID
 	if body.SessionID != nil {
-		var err error
 		if id, err = artifact.ParseSessionID(*body.SessionID); err != nil {
 			return nil, err
 		}
 	}
-	made, err := s.depot.CreateSession(r.Context(), s.tenant(r), id, body.Metadata)
+	made, err := s.depot.CreateSession(r.Context(), s.tenant(r), id, metadata)
 	if err != nil {
 		return nil, err
 	}
@@ -151,15 +185,19 @@ func (s *Server) patchSession(w http.ResponseWriter, r *http.Request) (any, erro
 		return nil, err
 	}
 	var body struct {
-		Metadata map[string]any `json:"metadata"`
+		Metadata json.RawMessage `json:"metadata"`
 	}
 	if err := decode(w, r, &body); err != nil {
 		return nil, err
 	}
-	if body.Metadata == nil {
+	metadata, err := parseMetadata(body.Metadata)
+	if err != nil {
+		return nil, err
+	}
+	if metadata == nil {
 		return nil, malformed(missing("body", "metadata"))
 	}
-	changed, err := s.depot.SetMetadata(r.Context(), s.tenant(r), id, body.Metadata)
+	changed, err := s.depot.SetMetadata(r.Context(), s.tenant(r), id, metadata)
 	if err != nil {
 		return nil, err
 	}
@@ -190,5 +228,9 @@ func (s *Server) scan(_ http.ResponseWriter, r *http.Request) (any, error) {
 	for i := range found.Versions {
 		events[i] = &found.Versions[i]
 	}
-	return map[string]any{"events": events, "cursor": found.Cursor}, nil
+	skipped, err := s.depot.NotCaptured(r.Context(), s.tenant(r), id)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{"events": events, "cursor": found.Cursor, "skipped": skipped}, nil
 }

@@ -22,7 +22,6 @@ import (
 type eventStream struct {
 	w     http.ResponseWriter
 	rc    *http.ResponseController
-	limit time.Duration // of one write
 	logID string
 	buf   bytes.Buffer
 }
@@ -33,7 +32,7 @@ func (s *Server) newEventStream(w http.ResponseWriter) *eventStream {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no") // proxies of the nginx family pass it on at once
 	h.Set("X-Content-Type-Options", "nosniff")
-	return &eventStream{w: w, rc: http.NewResponseController(w), limit: s.WriteTimeout, logID: s.depot.LogID()}
+	return &eventStream{w: w, rc: http.NewResponseController(w), logID: s.depot.LogID()}
 }
 
 // id appends the line that a client sends back as Last-Event-ID.
@@ -48,9 +47,6 @@ func (es *eventStream) event(name string, data []byte) {
 
 // flush sends what was appended.
 func (es *eventStream) flush() error {
-	if err := es.rc.SetWriteDeadline(time.Now().Add(es.limit)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
-	}
 	_, err := es.w.Write(es.buf.Bytes())
 	es.buf.Reset()
 	if err != nil {

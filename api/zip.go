@@ -15,7 +15,7 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request) (any, error) {
 	}
 	q := parseQuery(r)
 	at := q.integer("at", 0, atLeast(1))
-	ids := q.list("ids")
+	ids := q.items("ids")
 	if err := q.err(); err != nil {
 		return nil, err
 	}

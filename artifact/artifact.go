@@ -6,6 +6,7 @@ package artifact
 
 import (
 	"crypto/rand"
+	"encoding/json"
 
 	"strings"
 	"time"
@@ -50,10 +51,10 @@ type Session struct {
 	Updated     time.Time // time of the last entry, or of creation
 	FirstSeq    Seq       // oldest entry kept in the log; FirstSeq-1 is the oldest valid cursor
 	LastSeq     Seq
-	Attachments int64          // uploads
-	Artifacts   int64          // live files captured from the workspace
-	Bytes       int64          // of every version that is kept
-	Metadata    map[string]any // set by the client
+	Attachments int64           // uploads
+	Artifacts   int64           // live files captured from the workspace
+	Bytes       int64           // of every version that is kept
+	Metadata    json.RawMessage // an object, as the client wrote it
 }
 
 // Change says what an entry did to a file.

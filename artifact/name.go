@@ -51,7 +51,7 @@ func CleanName(name string) string {
 	name = strings.Map(func(r rune) rune {
 		switch {
 		case r < 0x20, r >= 0x7f && r < 0xa0, // C0, DEL, C1
-			r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069, r == 0x200e, r == 0x200f, // direction
+			r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069, r == 0x200e, r == 0x200f, r == 0x061c, // direction
 			r == 0x2028, r == 0x2029, r == 0xfeff: // line ends, byte order mark
 			return -1
 		}

@@ -96,7 +96,7 @@ func transport() *http.Transport {
 
 const (
 	firstWait = 250 * time.Millisecond
-	maxWait   = 30 * time.Second
+	maxWait   = 5 * time.Second
 )
 
 // backoff spreads clients over the second half of the wait, so that those who

@@ -265,7 +265,7 @@ func TestFollowNoticesSilence(t *testing.T) {
 }
 
 func TestBackoffGrowsToItsLimit(t *testing.T) {
-	for n, limit := range map[int]time.Duration{1: 250 * time.Millisecond, 2: 500 * time.Millisecond, 7: 16 * time.Second, 8: 30 * time.Second, 1000: 30 * time.Second} {
+	for n, limit := range map[int]time.Duration{1: 250 * time.Millisecond, 2: 500 * time.Millisecond, 5: 4 * time.Second, 6: 5 * time.Second, 1000: 5 * time.Second} {
 		for range 50 {
 			if got := backoff(n); got < limit/2 || got > limit {
 				t.Errorf("backoff(%d) = %v, want between %v and %v", n, got, limit/2, limit)

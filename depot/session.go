@@ -2,6 +2,7 @@ package depot
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 // CreateSession makes a session; an empty id mints a random UUID. A session
 // that was deleted comes back with an empty state, its log going on from where
 // it ended. An Exists error says that the session is there already.
-func (d *Depot) CreateSession(ctx context.Context, tenant string, id artifact.SessionID, metadata map[string]any) (artifact.Session, error) {
+func (d *Depot) CreateSession(ctx context.Context, tenant string, id artifact.SessionID, metadata json.RawMessage) (artifact.Session, error) {
 	if id == "" {
 		id = artifact.SessionID(uuid.NewString())
 	}
@@ -60,8 +61,18 @@ func (d *Depot) Sessions(ctx context.Context, q SessionQuery) ([]artifact.Sessio
 	return d.db.Sessions(ctx, q)
 }
 
+// NotCaptured returns what is in a session's workspace but not captured, with the
+// reason for each path, as the last look found it.
+func (d *Depot) NotCaptured(ctx context.Context, tenant string, id artifact.SessionID) (map[string]string, error) {
+	s, err := d.db.Session(ctx, tenant, id)
+	if err != nil {
+		return nil, err
+	}
+	return d.db.Skipped(ctx, s.Key)
+}
+
 // SetMetadata replaces what a client keeps with a session.
-func (d *Depot) SetMetadata(ctx context.Context, tenant string, id artifact.SessionID, metadata map[string]any) (artifact.Session, error) {
+func (d *Depot) SetMetadata(ctx context.Context, tenant string, id artifact.SessionID, metadata json.RawMessage) (artifact.Session, error) {
 	s, err := d.db.Session(ctx, tenant, id)
 	if err != nil {
 		return s, err

@@ -48,9 +48,7 @@ func scanSession(scan func(...any) error) (artifact.Session, error) {
 		return s, err
 	}
 	s.Created, s.Updated = fromMicros(created), fromMicros(updated)
-	if err := json.Unmarshal([]byte(metadata), &s.Metadata); err != nil {
-		return s, fmt.Errorf("metadata of session: %w", err)
-	}
+	s.Metadata = json.RawMessage(metadata)
 	return s, nil
 }
 
@@ -206,7 +204,7 @@ const keyEpoch = 1704067200_000_000
 // CreateSession makes a session. An Exists error says that there is one. Where
 // one was deleted before, revive decides: a NotFound error, or a session whose
 // log goes on from the old one's last entry.
-func (tx *Tx) CreateSession(tenant string, id artifact.SessionID, metadata map[string]any, revive bool) (artifact.Session, error) {
+func (tx *Tx) CreateSession(tenant string, id artifact.SessionID, metadata json.RawMessage, revive bool) (artifact.Session, error) {
 	var none artifact.Session
 	var last int64
 	err := tx.s.row(tx.ctx, "SELECT last_seq FROM tombstones WHERE tenant = ? AND id = ? ORDER BY key DESC LIMIT 1", []any{tenant, string(id)}, &last)
@@ -217,11 +215,7 @@ func (tx *Tx) CreateSession(tenant string, id artifact.SessionID, metadata map[s
 		return none, ErrNoSession
 	}
 	if metadata == nil {
-		metadata = map[string]any{}
-	}
-	text, err := json.Marshal(metadata)
-	if err != nil {
-		return none, fmt.Errorf("encode metadata: %w", err)
+		metadata = json.RawMessage(`{}`)
 	}
 	us := tx.now.UnixMicro()
 	s := artifact.Session{
@@ -229,7 +223,7 @@ func (tx *Tx) CreateSession(tenant string, id artifact.SessionID, metadata map[s
 		FirstSeq: artifact.Seq(last + 1), LastSeq: artifact.Seq(last), Metadata: metadata,
 	}
 	n, err := tx.exec("INSERT INTO sessions (key, tenant, id, status, created, updated, first_seq, last_seq, metadata) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, id) DO NOTHING",
-		s.Key, tenant, string(id), s.Status, us, us, last+1, last, string(text))
+		s.Key, tenant, string(id), s.Status, us, us, last+1, last, string(metadata))
 	if err != nil {
 		return none, err
 	}
@@ -252,12 +246,8 @@ func (tx *Tx) EnsureSession(tenant string, id artifact.SessionID) (int64, error)
 }
 
 // SetMetadata replaces what the client keeps with a session.
-func (tx *Tx) SetMetadata(key int64, metadata map[string]any) error {
-	text, err := json.Marshal(metadata)
-	if err != nil {
-		return fmt.Errorf("encode metadata: %w", err)
-	}
-	return tx.oneRow("UPDATE sessions SET metadata = ? WHERE key = ?", string(text), key)
+func (tx *Tx) SetMetadata(key int64, metadata json.RawMessage) error {
+	return tx.oneRow("UPDATE sessions SET metadata = ? WHERE key = ?", string(metadata), key)
 }
 
 // SetSkipped replaces the list of what is in the workspace but not captured.
@@ -306,17 +296,26 @@ func (tx *Tx) DeleteSession(key int64) (Tombstone, error) {
 	return t, err
 }
 
-// Purge removes up to 1,000 rows that a deleted session left behind, and
-// reports whether that was the last of them.
-func (tx *Tx) Purge(key int64) (done bool, err error) {
+// Purge removes up to 1,000 rows that a deleted session left behind. It returns
+// the keys of the bucket that they named, and whether that was the last of them.
+func (tx *Tx) Purge(key int64) (blobs []string, done bool, err error) {
 	n, err := tx.exec("DELETE FROM contents WHERE owner = ? AND n IN (SELECT n FROM contents WHERE owner = ? ORDER BY n LIMIT 500)", key, key)
 	if err != nil {
-		return false, err
+		return nil, false, err
 	}
-	m, err := tx.exec("DELETE FROM events WHERE session = ? AND seq IN (SELECT seq FROM events WHERE session = ? ORDER BY seq LIMIT 500)", key, key)
-	if err != nil || n+m > 0 {
-		return false, err
+	const entries = "DELETE FROM events WHERE session = ? AND seq IN (SELECT seq FROM events WHERE session = ? ORDER BY seq LIMIT 500) RETURNING COALESCE(blob, '')"
+	err = tx.s.rows(tx.ctx, entries, []any{key, key}, func(scan func(...any) error) error {
+		n++
+		var b string
+		err := scan(&b)
+		if b != "" && !InRow(b) {
+			blobs = append(blobs, b)
+		}
+		return err
+	})
+	if err != nil || n > 0 {
+		return blobs, false, err
 	}
 	_, err = tx.exec("UPDATE tombstones SET purged = 1 WHERE key = ?", key)
-	return err == nil, err
+	return nil, err == nil, err
 }

@@ -57,6 +57,9 @@ func (c *eventsCmd) Run(ctx context.Context, a *app) error {
 	at, err := c.show(ctx, a, cl, from, last)
 	if e, ok := asExpired(err); ok && c.After == "" && at == from && from.After == 0 {
 		a.say("the log begins at entry %d, what was before is no longer kept", e.Oldest+1)
+		if !c.Follow && e.Oldest >= last {
+			return nil // and nothing has happened since
+		}
 		at, err = c.show(ctx, a, cl, client.Cursor{After: e.Oldest}, last)
 	}
 	return c.wrong(c.ended(ctx, a, at, err), c.Session)

@@ -99,8 +99,11 @@ func (a *app) run(ctx context.Context, args []string) (code int) {
 	if err != nil {
 		return a.fail(err)
 	}
-	if len(args) == 0 {
+	switch {
+	case len(args) == 0, args[0] == "help":
 		args = []string{"--help"}
+	case args[0] == "--version":
+		args = []string{"version"}
 	}
 	line, err := parser.Parse(args)
 	if err != nil {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"net"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -19,7 +21,17 @@ func TestMetricsNames(t *testing.T) {
 	hooks.Ended(api.Outcome{Method: "GET", Pattern: "/health", Status: 200, Bytes: 5, Took: time.Millisecond})
 	hooks.Ended(api.Outcome{Method: "BREW", Pattern: "", Aborted: true})
 	rec := httptest.NewRecorder()
-	m.handler().ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
+	h := m.handler(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	foreign := httptest.NewRequest("GET", "/metrics", nil)
+	foreign.Host = "rebound.example:6402"
+	h.ServeHTTP(rec, foreign)
+	if rec.Code != http.StatusForbidden {
+		t.Errorf("under a foreign name /metrics answers %d, want 403", rec.Code)
+	}
+	rec = httptest.NewRecorder()
+	local := httptest.NewRequest("GET", "/metrics", nil)
+	local.Host = "127.0.0.1:6402"
+	h.ServeHTTP(rec, local)
 	for _, want := range []string{
 		`vitrine_http_requests_total{method="GET",route="/health",status="200"} 1`,
 		`vitrine_http_requests_total{method="other",route="",status="aborted"} 1`,

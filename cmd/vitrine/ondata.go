@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/vitrine-hq/vitrine/blob"
 	"github.com/vitrine-hq/vitrine/depot"
@@ -33,6 +34,9 @@ func (a *app) onData(ctx context.Context, p place, l lifetimes, t task, label st
 	progress := func(done, total int64) { bar.count(done, total) }
 	data, err := openDataDir(dir, p.DB)
 	if locked, ok := errors.AsType[*lockedError](err); ok {
+		if standard := (lifetimes{SweepGrace: age(24 * time.Hour)}); t.Name == "sweep" && l != standard {
+			a.say("a server works on this data: its own --retention, --keep-events and --sweep-grace apply, not those given here")
+		}
 		return askServer(ctx, locked, t, progress, out)
 	}
 	if err != nil {
@@ -56,6 +60,13 @@ func (p *place) existing() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	there := func(name string) bool {
+		_, err := os.Stat(filepath.Join(dir, name))
+		return err == nil
+	}
+	if p.DB == "" && there(adminSocket) {
+		return dir, nil // a server that knows where its rows are
+	}
 	look := dir
 	if p.DB == "" {
 		look = filepath.Join(dir, "vitrine.db")
@@ -63,6 +74,9 @@ func (p *place) existing() (string, error) {
 	if _, err := os.Stat(look); errors.Is(err, fs.ErrNotExist) {
 		if err := depot.Restored(dir); err != nil {
 			return "", err
+		}
+		if there("blobs") {
+			return "", withHint(fmt.Errorf("no rows in %s", dir), "if they are in PostgreSQL, name it with --db or VITRINE_DB")
 		}
 		return "", withHint(fmt.Errorf("no data in %s", dir), "name the server's data directory with --data or VITRINE_DATA")
 	} else if err != nil {

@@ -135,7 +135,7 @@ func (s *server) listen(ctx context.Context) (listening, error) {
 		return at, err
 	}
 	at.metrics = side.Addr().String()
-	s.serve(side, s.metrics.handler())
+	s.serve(side, s.metrics.handler(side.Addr()))
 	admin, err := listenAdmin(filepath.Join(s.dir.path, adminSocket))
 	if err != nil {
 		return at, err
@@ -202,12 +202,17 @@ func (s *server) drain() error {
 	defer cancel()
 	var errs []error
 	for _, srv := range s.servers {
-		if err := srv.Shutdown(ctx); err != nil {
-			errs = append(errs, fmt.Errorf("shut down: %w", err), srv.Close())
+		err := srv.Shutdown(ctx)
+		if errors.Is(err, context.DeadlineExceeded) {
+			s.log.Warn("requests that did not end in time are cut off", "after", drainTime.String())
+			err = srv.Close()
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("shut down: %w", err))
 		}
 	}
-	if err := s.api.Wait(ctx); err != nil {
-		errs = append(errs, fmt.Errorf("wait for sockets: %w", err))
+	if ctx.Err() == nil && s.api.Wait(ctx) != nil {
+		s.log.Warn("sockets that did not close in time are cut off", "after", drainTime.String())
 	}
 	return errors.Join(errs...)
 }

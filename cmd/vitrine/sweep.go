@@ -21,7 +21,8 @@ func (c *sweepCmd) Help() string {
 Examples:
 
   vitrine sweep --dry-run
-  vitrine sweep --dry-run --retention 30d | grep '^session'`
+  vitrine sweep --dry-run | grep '^session'
+  vitrine sweep --dry-run --retention 30d      # where no server runs`
 }
 
 // Run prints each thing that went or would go.
