@@ -173,16 +173,30 @@ func (w *session) run(batch []*job) {
 // errUnknown marks a commit whose outcome is not known; it is never repeated.
 var errUnknown = errors.New("the outcome of the commit is unknown")
 
+// begin starts a transaction. A connection that was lost while it was idle is
+// replaced once: nothing was sent on it yet.
+func (w *session) begin(ctx context.Context) error {
+	for again := false; ; again = true {
+		err := w.connect()
+		if err == nil {
+			_, err = w.s.exec(ctx, w.db.d.begin)
+		}
+		if err == nil {
+			return nil
+		}
+		w.close()
+		if again || w.db.d.verdict(err) != lost {
+			return fmt.Errorf("begin: %w", err)
+		}
+	}
+}
+
 // try runs the jobs in one transaction. It returns an error when the whole
 // transaction was undone; the errors of single jobs are in the jobs.
 func (w *session) try(batch []*job) error {
-	if err := w.connect(); err != nil {
-		return err
-	}
 	ctx := context.Background()
-	if _, err := w.s.exec(ctx, w.db.d.begin); err != nil {
-		w.close()
-		return fmt.Errorf("begin: %w", err)
+	if err := w.begin(ctx); err != nil {
+		return err
 	}
 	now := w.db.opt.Now().Truncate(time.Microsecond)
 	for _, j := range batch {
