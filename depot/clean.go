@@ -38,6 +38,9 @@ func (d *Depot) CleanUploads(ctx context.Context, tenant string, id artifact.Ses
 	if err != nil {
 		return err
 	}
+	if c.done.Count > 0 {
+		d.forget()
+	}
 	if s.Attachments == 0 {
 		return nil
 	}
@@ -118,40 +121,14 @@ func (c *cleaning) delete(ctx context.Context, list []artifact.Entry) error {
 			keys = append(keys, e.Version.Key)
 		}
 	}
-	if release, ok := c.d.sweeping.tryClear(); ok {
-		err := c.d.deleteBlobs(ctx, keys)
-		release()
-		if err != nil {
-			return err
-		}
-	} else {
-		// A check or a backup relies on them. If the server stops before it
-		// ends, the sweeper has them.
-		c.d.background(func(ctx context.Context) {
-			release, err := c.d.sweeping.clear(ctx)
-			if err != nil {
-				return
-			}
-			defer release()
-			if err := c.d.deleteBlobs(ctx, keys); err != nil {
-				c.d.opt.Log.Error("blobs of cleaned uploads are left to the sweeper", "session", c.s.ID, "err", err)
-			}
-		})
+	if err := c.d.dropBlobs(ctx, c.s.ID, keys); err != nil {
+		return err
 	}
 	names := make([]string, len(list))
 	for i, e := range list {
 		names[i] = e.Version.Attachment
 	}
 	return c.removeFiles(names...)
-}
-
-func (d *Depot) deleteBlobs(ctx context.Context, keys []string) error {
-	for _, k := range keys {
-		if err := d.bucket.Delete(ctx, k); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // removeFiles removes names from the folder of attachments.

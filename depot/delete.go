@@ -9,15 +9,16 @@ import (
 	"path"
 	"path/filepath"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vitrine-hq/vitrine/artifact"
 	"github.com/vitrine-hq/vitrine/store"
 )
 
-// DeleteSession makes a session unreachable in one commit. Its rows and its
-// folder go afterwards, and after a crash when the server is back; large
-// contents go at the next sweep.
+// DeleteSession makes a session unreachable in one commit. Its rows, its
+// folder and its blobs go afterwards, and after a crash when the server is back.
 func (d *Depot) DeleteSession(ctx context.Context, tenant string, id artifact.SessionID) error {
 	s, err := d.db.Session(ctx, tenant, id)
 	if err != nil {
@@ -109,15 +110,44 @@ func (d *Depot) resumeDeletions(ctx context.Context) error {
 // maxPending bounds what one start takes up; the next one goes on.
 const maxPending = 100_000
 
-// purge removes what a deleted session left behind.
+// purging is what the removal of deleted sessions keeps track of.
+type purging struct {
+	running sync.Map // keys of the sessions that are being purged
+	asked   atomic.Bool
+	turn    sync.Mutex // held while the log of the database is emptied
+}
+
+// removeTries is how often a folder is tried that somebody still writes to;
+// after that it is left to the sweeper.
+const removeTries = 4
+
+// purge removes what a deleted session left behind. A folder that cannot be
+// removed does not keep the rows.
 func (d *Depot) purge(ctx context.Context, t store.Tombstone) {
-	if err := removeFolder(d.trashed(t)); err != nil {
-		d.opt.Log.Error("folder of a deleted session cannot be removed", "session", t.ID, "err", err)
+	if _, running := d.purging.running.LoadOrStore(t.Key, true); running {
 		return
 	}
+	defer d.purging.running.Delete(t.Key)
+	err := removeFolder(d.trashed(t))
+	d.purgeRows(ctx, t)
+	for try, pause := 1, 50*time.Millisecond; err != nil && try < removeTries; try, pause = try+1, 4*pause {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+		err = removeFolder(d.trashed(t))
+	}
+	if err != nil {
+		d.opt.Log.Error("folder of a deleted session is left to the sweeper", "session", t.ID, "err", err)
+	}
+}
+
+func (d *Depot) purgeRows(ctx context.Context, t store.Tombstone) {
 	for done := false; !done && ctx.Err() == nil; {
+		var blobs []string
 		err := d.db.Tx(ctx, func(tx *store.Tx) (err error) {
-			done, err = tx.Purge(t.Key)
+			blobs, done, err = tx.Purge(t.Key)
 			return err
 		})
 		if err != nil {
@@ -126,5 +156,66 @@ func (d *Depot) purge(ctx context.Context, t store.Tombstone) {
 			}
 			return
 		}
+		if err := d.dropBlobs(ctx, t.ID, blobs); err != nil && ctx.Err() == nil {
+			d.opt.Log.Error("blobs are left to the sweeper", "session", t.ID, "err", err)
+		}
 	}
+	d.forget()
+}
+
+// dropBlobs deletes blobs whose rows went. Where a check or a backup relies on
+// them that waits until it ends; if the server stops before, the sweeper has
+// them.
+func (d *Depot) dropBlobs(ctx context.Context, id artifact.SessionID, keys []string) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	if release, ok := d.sweeping.tryClear(); ok {
+		defer release()
+		return d.deleteBlobs(ctx, keys)
+	}
+	d.background(func(ctx context.Context) {
+		release, err := d.sweeping.clear(ctx)
+		if err != nil {
+			return
+		}
+		defer release()
+		if err := d.deleteBlobs(ctx, keys); err != nil {
+			d.opt.Log.Error("blobs are left to the sweeper", "session", id, "err", err)
+		}
+	})
+	return nil
+}
+
+// deleteBlobs deletes blobs that no row names.
+func (d *Depot) deleteBlobs(ctx context.Context, keys []string) error {
+	live, err := d.db.LiveBlobs(ctx, keys)
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		if live[k] {
+			continue
+		}
+		if err := d.bucket.Delete(ctx, k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forget takes what was deleted out of the log of the database, too, soon. A
+// request that has not begun serves for all that come until then.
+func (d *Depot) forget() {
+	if d.purging.asked.Swap(true) {
+		return
+	}
+	d.background(func(ctx context.Context) {
+		d.purging.turn.Lock()
+		defer d.purging.turn.Unlock()
+		d.purging.asked.Store(false)
+		if err := d.db.Forget(ctx); err != nil && ctx.Err() == nil {
+			d.opt.Log.Warn("what was deleted is still in the log of the database", "err", err)
+		}
+	})
 }

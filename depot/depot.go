@@ -62,6 +62,7 @@ type Depot struct {
 	watch    *watcher
 	manifest *manifests
 	sweeping hold
+	purging  purging
 
 	wareHouse *os.File // the folder, open
 	reflink   bool     // it can share bytes with the bucket

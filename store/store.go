@@ -67,7 +67,7 @@ func OpenSQLite(ctx context.Context, file string, opt Options) (*DB, error) {
 	if err := f.Close(); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	write, err := sql.Open("sqlite", sqliteDSN(abs, "synchronous(FULL)", "foreign_keys(1)", "fullfsync(1)", "checkpoint_fullfsync(1)"))
+	write, err := sql.Open("sqlite", sqliteDSN(abs, sqliteWriter...))
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", abs, err)
 	}
@@ -83,6 +83,10 @@ func OpenSQLite(ctx context.Context, file string, opt Options) (*DB, error) {
 	}
 	return open(ctx, sqliteDialect, write, read, abs, opt)
 }
+
+// sqliteWriter are the pragmas of a connection that writes. What is deleted is
+// overwritten.
+var sqliteWriter = []string{"synchronous(FULL)", "foreign_keys(1)", "fullfsync(1)", "checkpoint_fullfsync(1)", "secure_delete(1)"}
 
 // sqliteDSN returns a data source name in which no character of the path is
 // taken for syntax. Every connection of a pool gets the pragmas.
@@ -201,7 +205,11 @@ func (db *DB) Ping(ctx context.Context) error {
 		return err
 	}
 	var one int
-	return db.d.explain(db.read.QueryRowContext(ctx, "SELECT 1").Scan(&one))
+	err := db.read.QueryRowContext(ctx, "SELECT 1").Scan(&one)
+	if err != nil && db.d.verdict(err) == lost {
+		err = db.read.QueryRowContext(ctx, "SELECT 1").Scan(&one) // on another connection
+	}
+	return db.d.explain(err)
 }
 
 // Close finishes the transactions that were handed in and closes the database.
