@@ -134,7 +134,12 @@ func (c *cleaning) delete(ctx context.Context, list []artifact.Entry) error {
 // removeFiles removes names from the folder of attachments.
 func (c *cleaning) removeFiles(names ...string) error {
 	root, err := c.d.openAttachments(c.s)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNoFolder) {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if errors.Is(err, errNoFolder) {
+		// What leads elsewhere is not followed: copies may lie there.
+		c.d.opt.Log.Warn("the folder of attachments was replaced, copies of cleaned uploads cannot be removed", "session", c.s.ID)
 		return nil
 	}
 	if err != nil {

@@ -147,6 +147,9 @@ func (l *look) run(ctx context.Context, d *Depot, s *artifact.Session) error {
 	defer root.Close()
 	if l.paths == nil {
 		if l.partial, err = d.settleHome(ctx, &fresh, root); err != nil {
+			if _, gone := d.db.SessionByKey(ctx, fresh.Key); gone != nil {
+				return gone // deleted meanwhile, and its folder moved away
+			}
 			return err
 		}
 	}

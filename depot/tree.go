@@ -44,6 +44,7 @@ const (
 	whyLeaves   = "link that leaves the workspace"
 	whyBroken   = "link to nothing"
 	whyDirLink  = "link to a folder"
+	whyManifest = "link to the manifest"
 	whyHardLink = "file with more than one link"
 	whySpecial  = "not a regular file"
 	whyName     = "name is not UTF-8"
@@ -216,6 +217,11 @@ func (t *tree) file(dir *os.Root, p, name string) {
 		}
 		if info.IsDir() {
 			t.skip(p, whyDirLink)
+			return
+		}
+		// Each capture of it would make it another one.
+		if own, err := t.root.Lstat(artifact.AttachmentsDir + "/" + manifestName); err == nil && os.SameFile(info, own) {
+			t.skip(p, whyManifest)
 			return
 		}
 	}

@@ -105,7 +105,9 @@ func (d *Depot) settleHome(ctx context.Context, s *artifact.Session, root *os.Ro
 		d.opt.Log.Warn("workspace cannot be completed", "session", s.ID, "err", err)
 		return true, nil
 	}
-	_ = dir.Remove(home)
+	if err := dir.RemoveAll(home); err != nil { // whatever was put there
+		return true, fmt.Errorf("mark workspace: %w", err)
+	}
 	f, err := dir.OpenFile(home, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err == nil {
 		_, err = f.WriteString(mark)

@@ -142,7 +142,9 @@ func (s *stand) wantLog(r *zip.Reader, id artifact.SessionID) {
 	lines.Buffer(nil, 1<<20)
 	var seqs []artifact.Seq
 	for lines.Scan() {
-		var e artifact.Entry
+		var e struct {
+			Seq artifact.Seq `json:"seq"`
+		}
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
 			s.Fatal(err)
 		}
