@@ -109,10 +109,7 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, up *depot.Upload
 	}
 	w.Header().Set("Connection", "close")
 	s.dialect.fail(w, r, body.fault(err))
-	if err := body.rc.Flush(); err != nil {
-		return nil // the client left
-	}
-	if err := body.rc.SetReadDeadline(time.Now().Add(lingerTime)); err == nil {
+	if body.rc.Flush() == nil && body.rc.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
 		_, _ = io.CopyN(io.Discard, body.r, lingerBytes)
 	}
 	return nil
