@@ -287,7 +287,7 @@ func TestSocketEnds(t *testing.T) {
 func TestSocketSlowReader(t *testing.T) {
 	var buffer atomic.Int64
 	buffer.Store(4096)
-	h := open(t, func(s *setup) { s.api.WriteTimeout, s.sendBuffer = 50*time.Millisecond, &buffer })
+	h := open(t, func(s *setup) { s.api.WriteTimeout, s.sendBuffer = 500*time.Millisecond, &buffer })
 	h.up("s", "first", "x")
 	slow := h.dial("/ws?session_id=s&after=0")
 	slow.await("connection")

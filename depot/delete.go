@@ -17,8 +17,9 @@ import (
 	"github.com/vitrine-hq/vitrine/store"
 )
 
-// DeleteSession makes a session unreachable in one commit. Its rows, its
-// folder and its blobs go afterwards, and after a crash when the server is back.
+// DeleteSession makes a session unreachable in one commit. Its rows and its
+// folder go afterwards, and after a crash when the server is back; blobs go at
+// the first sweep once they are old enough.
 func (d *Depot) DeleteSession(ctx context.Context, tenant string, id artifact.SessionID) error {
 	s, err := d.db.Session(ctx, tenant, id)
 	if err != nil {
@@ -145,9 +146,8 @@ func (d *Depot) purge(ctx context.Context, t store.Tombstone) {
 
 func (d *Depot) purgeRows(ctx context.Context, t store.Tombstone) {
 	for done := false; !done && ctx.Err() == nil; {
-		var blobs []string
 		err := d.db.Tx(ctx, func(tx *store.Tx) (err error) {
-			blobs, done, err = tx.Purge(t.Key)
+			done, err = tx.Purge(t.Key)
 			return err
 		})
 		if err != nil {
@@ -155,9 +155,6 @@ func (d *Depot) purgeRows(ctx context.Context, t store.Tombstone) {
 				d.opt.Log.Error("rows of a deleted session cannot be purged", "session", t.ID, "err", err)
 			}
 			return
-		}
-		if err := d.dropBlobs(ctx, t.ID, blobs); err != nil && ctx.Err() == nil {
-			d.opt.Log.Error("blobs are left to the sweeper", "session", t.ID, "err", err)
 		}
 	}
 	d.forget()

@@ -296,26 +296,17 @@ func (tx *Tx) DeleteSession(key int64) (Tombstone, error) {
 	return t, err
 }
 
-// Purge removes up to 1,000 rows that a deleted session left behind. It returns
-// the keys of the bucket that they named, and whether that was the last of them.
-func (tx *Tx) Purge(key int64) (blobs []string, done bool, err error) {
+// Purge removes up to 1,000 rows that a deleted session left behind, and
+// reports whether that was the last of them.
+func (tx *Tx) Purge(key int64) (done bool, err error) {
 	n, err := tx.exec("DELETE FROM contents WHERE owner = ? AND n IN (SELECT n FROM contents WHERE owner = ? ORDER BY n LIMIT 500)", key, key)
 	if err != nil {
-		return nil, false, err
+		return false, err
 	}
-	const entries = "DELETE FROM events WHERE session = ? AND seq IN (SELECT seq FROM events WHERE session = ? ORDER BY seq LIMIT 500) RETURNING COALESCE(blob, '')"
-	err = tx.s.rows(tx.ctx, entries, []any{key, key}, func(scan func(...any) error) error {
-		n++
-		var b string
-		err := scan(&b)
-		if b != "" && !InRow(b) {
-			blobs = append(blobs, b)
-		}
-		return err
-	})
-	if err != nil || n > 0 {
-		return blobs, false, err
+	m, err := tx.exec("DELETE FROM events WHERE session = ? AND seq IN (SELECT seq FROM events WHERE session = ? ORDER BY seq LIMIT 500)", key, key)
+	if err != nil || n+m > 0 {
+		return false, err
 	}
 	_, err = tx.exec("UPDATE tombstones SET purged = 1 WHERE key = ?", key)
-	return nil, err == nil, err
+	return err == nil, err
 }
