@@ -78,6 +78,9 @@ func (m *metrics) watch(d *depot.Depot) {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "vitrine_followed_sessions", Help: "Sessions that somebody follows.",
 		}, func() float64 { n, _ := d.Followers(); return float64(n) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "vitrine_log_reads_total", Help: "Reads of the log's table for followers, who share them.",
+		}, func() float64 { return float64(d.LogReads()) }),
 	)
 }
 
