@@ -54,18 +54,21 @@ var (
 
 // problems gives every kind its status and code.
 var problems = map[artifact.Kind]problem{
-	artifact.Malformed:   {422, "VALIDATION_ERROR", "Request validation failed"},
-	artifact.Invalid:     {400, "VALIDATION_ERROR", "Bad Request"},
-	artifact.Denied:      {403, "SECURITY_ERROR", "Forbidden"},
-	artifact.NotFound:    {404, "RESOURCE_NOT_FOUND", "Not Found"},
-	artifact.TimedOut:    {408, "TIMEOUT_ERROR", "Request Timeout"},
-	artifact.Exists:      {409, "RESOURCE_CONFLICT", "Conflict"},
-	artifact.Gone:        {410, "GONE", "Gone"},
-	artifact.TooLarge:    {413, "PAYLOAD_TOO_LARGE", "Payload Too Large"},
-	artifact.Unsupported: {415, "UNSUPPORTED_MEDIA_TYPE", "Unsupported Media Type"},
-	artifact.Internal:    {500, "INTERNAL_ERROR", "An internal server error occurred"},
-	artifact.Unavailable: {503, "SERVICE_UNAVAILABLE", "Service Unavailable"},
-	artifact.Full:        {507, "INSUFFICIENT_STORAGE", "Insufficient Storage"},
+	artifact.Malformed:    {422, "VALIDATION_ERROR", "Request validation failed"},
+	artifact.Invalid:      {400, "VALIDATION_ERROR", "Bad Request"},
+	artifact.Unauthorized: {401, "UNAUTHORIZED", "Unauthorized"},
+	artifact.Denied:       {403, "SECURITY_ERROR", "Forbidden"},
+	artifact.NotFound:     {404, "RESOURCE_NOT_FOUND", "Not Found"},
+	artifact.TimedOut:     {408, "TIMEOUT_ERROR", "Request Timeout"},
+	artifact.Exists:       {409, "RESOURCE_CONFLICT", "Conflict"},
+	artifact.Gone:         {410, "GONE", "Gone"},
+	artifact.TooLarge:     {413, "PAYLOAD_TOO_LARGE", "Payload Too Large"},
+	artifact.Stale:        {412, "PRECONDITION_FAILED", "Precondition Failed"},
+	artifact.Limited:      {429, "RATE_LIMIT_EXCEEDED", "Too Many Requests"},
+	artifact.Unsupported:  {415, "UNSUPPORTED_MEDIA_TYPE", "Unsupported Media Type"},
+	artifact.Internal:     {500, "INTERNAL_ERROR", "An internal server error occurred"},
+	artifact.Unavailable:  {503, "SERVICE_UNAVAILABLE", "Service Unavailable"},
+	artifact.Full:         {507, "INSUFFICIENT_STORAGE", "Insufficient Storage"},
 }
 
 // serve answers one request by its route.
@@ -163,7 +166,7 @@ func (d *dialect) fail(w http.ResponseWriter, r *http.Request, err error) {
 		h.Del("Content-Range")
 	}
 	h.Set("Cache-Control", "no-store")
-	if p.status == http.StatusServiceUnavailable {
+	if p.status == http.StatusServiceUnavailable || p.status == http.StatusTooManyRequests {
 		h.Set("Retry-After", retryAfter(e.Facts))
 	}
 	if p.status == http.StatusRequestTimeout {

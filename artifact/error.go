@@ -11,23 +11,27 @@ type Kind uint8
 
 // The kinds. The order is not part of any wire format.
 const (
-	Internal    Kind = iota // our fault; the message never leaves the server
-	Malformed               // not understood: a field missing or of the wrong type (422)
-	Invalid                 // understood, but breaks a rule (400)
-	Denied                  // refused whoever asks (403)
-	NotFound                // 404
-	TimedOut                // the client was too slow (408)
-	Exists                  // conflicts with what is there (409)
-	Gone                    // the cursor is no longer, or not yet, in the log (410)
-	TooLarge                // over a configured limit (413)
-	Unsupported             // a media type that the operation does not take (415)
-	Unavailable             // try again later (503)
-	Full                    // no room left on the disk (507)
+	Internal     Kind = iota // our fault; the message never leaves the server
+	Malformed                // not understood: a field missing or of the wrong type (422)
+	Invalid                  // understood, but breaks a rule (400)
+	Unauthorized             // who asks is not known (401)
+	Denied                   // refused whoever asks (403)
+	NotFound                 // 404
+	TimedOut                 // the client was too slow (408)
+	Exists                   // conflicts with what is there (409)
+	Gone                     // the cursor is no longer, or not yet, in the log (410)
+	TooLarge                 // over a configured limit (413)
+	Stale                    // a condition of the request does not hold (412)
+	Unsupported              // a media type that the operation does not take (415)
+	Limited                  // too many requests; Facts has "retry_after" in seconds (429)
+	Unavailable              // try again later (503)
+	Full                     // no room left on the disk (507)
 )
 
 // Error is an error that a client may act on. Every other error is Internal.
 type Error struct {
 	Kind  Kind
+	Code  string         // of contract, artifacts §3, where the kind alone does not say it; may be empty
 	Msg   string         // safe to show to anybody
 	Field string         // the input at fault, such as "query.limit"; may be empty
 	Facts map[string]any // limits and positions that a dialect may show

@@ -12,7 +12,9 @@ import (
 // does. Names become folders, and somebody else may have written the row: a
 // database comes from a backup.
 func checkNames(tenant string, id artifact.SessionID) error {
-	if _, err := artifact.ParseSessionID(artifact.SessionPrefix + string(id)); err != nil || !validTenant(tenant) {
+	_, badID := artifact.ParseSessionID(artifact.SessionPrefix + string(id))
+	_, badTenant := artifact.ParseTenant(tenant)
+	if badID != nil || badTenant != nil {
 		return fmt.Errorf("session %q of %q: %w", id, tenant, ErrBadName)
 	}
 	return nil
@@ -20,21 +22,6 @@ func checkNames(tenant string, id artifact.SessionID) error {
 
 // ErrBadName says that a row names a session as none can be called.
 var ErrBadName = errors.New("no session can be called so")
-
-// validTenant reports whether a tenant is "pf_" and 1 to 32 lower-case letters
-// or digits.
-func validTenant(tenant string) bool {
-	const prefix = "pf_"
-	if len(tenant) <= len(prefix) || len(tenant) > len(prefix)+32 || tenant[:len(prefix)] != prefix {
-		return false
-	}
-	for _, c := range []byte(tenant[len(prefix):]) {
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') {
-			return false
-		}
-	}
-	return true
-}
 
 // CheckNames returns [ErrBadName] if any session, also a deleted one, is called
 // as none can be.
