@@ -8,14 +8,17 @@ import (
 // OctetStream is the media type of bytes that nothing is known about.
 const OctetStream = "application/octet-stream"
 
-// types is the one extension table. The first group is fixed by the contract
-// (artifacts §9) and is never changed; it does not depend on the host.
-var types = map[string]string{
+// contractTypes is the part of the extension table that the contract fixes
+// (artifacts §9). It is never changed and does not depend on the host.
+var contractTypes = map[string]string{
 	".md": "text/markdown", ".txt": "text/plain", ".json": "application/json",
 	".html": "text/html", ".css": "text/css", ".js": "application/javascript",
 	".py": "text/x-python", ".svg": "image/svg+xml", ".xml": "application/xml",
 	".yaml": "application/x-yaml", ".yml": "application/x-yaml", ".csv": "text/csv",
+}
 
+// types is the rest of the table, which the library does not know.
+var types = map[string]string{
 	".htm": "text/html", ".xhtml": "application/xhtml+xml", ".mjs": "application/javascript",
 	".ts": "text/x-typescript", ".tsx": "text/x-typescript", ".jsx": "text/x-javascript",
 	".go": "text/x-go", ".rs": "text/x-rust", ".c": "text/x-c", ".h": "text/x-c", ".cpp": "text/x-c++",
@@ -40,5 +43,18 @@ var types = map[string]string{
 // TypeByName returns the media type that the last extension of name stands
 // for, without parameters, or "" where the table does not know it.
 func TypeByName(name string) string {
-	return types[strings.ToLower(path.Ext(name))]
+	ext := strings.ToLower(path.Ext(name))
+	if t, ok := contractTypes[ext]; ok {
+		return t
+	}
+	return types[ext]
+}
+
+// LibraryType returns the media type that the contract gives a name of the
+// library: its table and nothing else, so that ".htm" and ".gz" are bytes.
+func LibraryType(name string) string {
+	if t, ok := contractTypes[strings.ToLower(path.Ext(name))]; ok {
+		return t
+	}
+	return OctetStream
 }
