@@ -90,6 +90,8 @@ type Version struct {
 	Extra  map[string]any
 	At     time.Time
 	Until  Seq    // the entry that superseded it; [Current] while it stands
+	Number int64  // of a library's artifact: 1, 2, 3, …
+	Scan   string // what a scanner said; see [ScanPending]
 	Stat   string // what the file looked like on disk when captured; see package depot
 	Root   string // absolute session directory, only where local paths are shown
 }

@@ -30,8 +30,8 @@ func (r *Reads) AllStored(ctx context.Context, last Stored, n int) ([]Stored, er
 }
 
 // LogFaults returns a sentence for each log that has a gap or reaches beyond
-// the position its session stands at, and for each small content that no row
-// names.
+// the position its session stands at, for each small content that no row
+// names, and for each tenant whose usage is counted wrongly.
 func (r *Reads) LogFaults(ctx context.Context) ([]string, error) {
 	var faults []string
 	const logs = "SELECT s.tenant, s.id, s.last_seq - s.first_seq + 1, COUNT(e.seq), COALESCE(MAX(e.seq), s.last_seq), s.last_seq" +
@@ -60,5 +60,9 @@ func (r *Reads) LogFaults(ctx context.Context) ([]string, error) {
 		faults = append(faults, fmt.Sprintf("content %s is named by no version", rowKey(owner, artifact.Seq(n))))
 		return nil
 	})
-	return faults, r.d.explain(err)
+	if err != nil {
+		return nil, r.d.explain(err)
+	}
+	usage, err := r.UsageFaults(ctx)
+	return append(faults, usage...), err
 }

@@ -15,14 +15,14 @@ import (
 )
 
 const eventColumns = "e.seq, e.type, e.at, e.data, COALESCE(e.attachment, ''), COALESCE(e.event_id, ''), COALESCE(e.change, ''), COALESCE(e.until, 0), " +
-	"COALESCE(e.path, ''), COALESCE(e.mime, ''), COALESCE(e.source, ''), COALESCE(e.node, ''), COALESCE(e.size, 0), COALESCE(e.sha256, ''), COALESCE(e.blob, ''), COALESCE(e.stat, '')"
+	"COALESCE(e.path, ''), COALESCE(e.mime, ''), COALESCE(e.source, ''), COALESCE(e.node, ''), COALESCE(e.size, 0), COALESCE(e.sha256, ''), COALESCE(e.blob, ''), COALESCE(e.stat, ''), COALESCE(e.version, 0), COALESCE(e.scan, '')"
 
 func scanEntry(scan func(...any) error, id artifact.SessionID, more ...any) (artifact.Entry, error) {
 	e := artifact.Entry{Session: id}
 	v := artifact.Version{Session: id}
 	var at int64
 	into := append([]any{&e.Seq, &e.Type, &at, &e.Data, &v.Attachment, &v.EventID, &v.Change, &v.Until,
-		&v.Path, &v.MIME, &v.Source, &v.Node, &v.Size, &v.SHA256, &v.Key, &v.Stat}, more...)
+		&v.Path, &v.MIME, &v.Source, &v.Node, &v.Size, &v.SHA256, &v.Key, &v.Stat, &v.Number, &v.Scan}, more...)
 	if err := scan(into...); err != nil {
 		return e, err
 	}
@@ -194,12 +194,14 @@ func (tx *Tx) Append(key int64, e *artifact.Entry) error {
 // of one session serial, so positions become visible in order, without gaps.
 func (tx *Tx) next(key, attachments, artifacts, size int64) (artifact.Seq, error) {
 	var seq int64
-	err := tx.s.row(tx.ctx, "UPDATE sessions SET last_seq = last_seq + 1, updated = ?, attachments = attachments + ?, artifacts = artifacts + ?, size = size + ? WHERE key = ? RETURNING last_seq",
-		[]any{tx.now.UnixMicro(), attachments, artifacts, size, key}, &seq)
+	var tenant string
+	err := tx.s.row(tx.ctx, "UPDATE sessions SET last_seq = last_seq + 1, updated = ?, attachments = attachments + ?, artifacts = artifacts + ?, size = size + ? WHERE key = ? RETURNING last_seq, tenant",
+		[]any{tx.now.UnixMicro(), attachments, artifacts, size, key}, &seq, &tenant)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, ErrNoSession
 	}
 	tx.woken = append(tx.woken, key)
+	tx.use(tenant, Usage{Bytes: size, Files: attachments + artifacts})
 	return artifact.Seq(seq), err
 }
 
@@ -231,17 +233,30 @@ func (tx *Tx) AppendVersion(key int64, v *artifact.Version, content []byte) erro
 	if v.Change == artifact.Deleted {
 		v.Until = seq
 	}
-	if content != nil {
-		v.Key = rowKey(key, seq)
-		if _, err := tx.exec("INSERT INTO contents (owner, n, bytes) VALUES (?, ?, ?)", key, int64(seq), content); err != nil {
-			return err
-		}
+	if err := tx.insertContent(key, v, content); err != nil {
+		return err
 	}
 	if v.Change != artifact.Created {
 		if err := tx.supersede(key, v, follows); err != nil {
 			return err
 		}
 	}
+	return tx.insertVersion(key, typ, v)
+}
+
+// insertContent keeps content, if not nil, in the database and sets v.Key to
+// say so.
+func (tx *Tx) insertContent(key int64, v *artifact.Version, content []byte) error {
+	if content == nil {
+		return nil
+	}
+	v.Key = rowKey(key, v.Seq)
+	_, err := tx.exec("INSERT INTO contents (owner, n, bytes) VALUES (?, ?, ?)", key, int64(v.Seq), content)
+	return err
+}
+
+// insertVersion writes the row of an entry that tells of a file.
+func (tx *Tx) insertVersion(key int64, typ string, v *artifact.Version) error {
 	extra := ""
 	if len(v.Extra) > 0 {
 		b, err := json.Marshal(v.Extra)
@@ -250,13 +265,21 @@ func (tx *Tx) AppendVersion(key int64, v *artifact.Version, content []byte) erro
 		}
 		extra = string(b)
 	}
-	_, err = tx.exec("INSERT INTO events (session, seq, type, at, data, attachment, event_id, change, until, path, mime, source, node, size, sha256, blob, stat) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		key, int64(seq), typ, tx.now.UnixMicro(), extra, v.Attachment, v.EventID, string(v.Change), int64(v.Until),
-		v.Path, v.MIME, v.Source, v.Node, v.Size, v.SHA256, v.Key, v.Stat)
+	_, err := tx.exec("INSERT INTO events (session, seq, type, at, data, attachment, event_id, change, until, path, mime, source, node, size, sha256, blob, stat, version, scan) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		key, int64(v.Seq), typ, tx.now.UnixMicro(), extra, v.Attachment, v.EventID, string(v.Change), int64(v.Until),
+		v.Path, v.MIME, v.Source, v.Node, v.Size, v.SHA256, v.Key, v.Stat, null(v.Number), null(v.Scan))
 	if err != nil && tx.db.d.verdict(err) == constraint {
 		return errChanged // another version stands at the path
 	}
 	return err
+}
+
+// null returns nil for a zero value.
+func null[T comparable](v T) any {
+	if v == *new(T) {
+		return nil
+	}
+	return v
 }
 
 // supersede ends the version that v follows, which must still stand: otherwise
@@ -297,7 +320,13 @@ func (tx *Tx) Clean(key int64, seqs []artifact.Seq) error {
 		}
 		freed += size
 	}
-	return tx.oneRow("UPDATE sessions SET size = size - ? WHERE key = ?", freed, key)
+	var tenant string
+	err := tx.s.row(tx.ctx, "UPDATE sessions SET size = size - ? WHERE key = ? RETURNING tenant", []any{freed, key}, &tenant)
+	if errors.Is(err, sql.ErrNoRows) {
+		return ErrNoSession
+	}
+	tx.use(tenant, Usage{Bytes: -freed})
+	return err
 }
 
 // Trim drops up to 500 of the oldest entries of a log so that keep remain. The

@@ -12,7 +12,10 @@ import (
 // does. Names become folders, and somebody else may have written the row: a
 // database comes from a backup.
 func checkNames(tenant string, id artifact.SessionID) error {
-	_, badID := artifact.ParseSessionID(artifact.SessionPrefix + string(id))
+	var badID error
+	if id != artifact.LibraryLog && id != artifact.AuditLog {
+		_, badID = artifact.ParseSessionID(artifact.SessionPrefix + string(id))
+	}
 	_, badTenant := artifact.ParseTenant(tenant)
 	if badID != nil || badTenant != nil {
 		return fmt.Errorf("session %q of %q: %w", id, tenant, ErrBadName)

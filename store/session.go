@@ -109,7 +109,7 @@ type SessionQuery struct {
 
 // Sessions returns at most q.Limit sessions. An empty tenant takes those of all.
 func (r *Reads) Sessions(ctx context.Context, q SessionQuery) ([]artifact.Session, error) {
-	where, args := []string{"1 = 1"}, []any{}
+	where, args := []string{notALog}, []any{}
 	add := func(cond string, arg any) {
 		where, args = append(where, cond), append(args, arg)
 	}
@@ -137,6 +137,9 @@ func (r *Reads) Sessions(ctx context.Context, q SessionQuery) ([]artifact.Sessio
 	})
 	return list, r.d.explain(err)
 }
+
+// notALog leaves out the rows that are a tenant's library or its audit log.
+const notALog = "id NOT IN ('" + string(artifact.LibraryLog) + "', '" + string(artifact.AuditLog) + "')"
 
 var likeEscape = strings.NewReplacer("!", "!!", "%", "!%", "_", "!_")
 
@@ -230,6 +233,7 @@ func (tx *Tx) CreateSession(tenant string, id artifact.SessionID, metadata json.
 	if n == 0 {
 		return none, artifact.Errorf(artifact.Exists, "Session already exists")
 	}
+	tx.use(tenant, Usage{Sessions: 1})
 	return s, nil
 }
 
@@ -287,10 +291,12 @@ func (tx *Tx) DeleteSession(key int64) (Tombstone, error) {
 		return Tombstone{}, err
 	}
 	t := Tombstone{Key: key, LastSeq: e.Seq, Deleted: tx.now.UTC()}
-	err := tx.s.row(tx.ctx, "DELETE FROM sessions WHERE key = ? RETURNING tenant, id", []any{key}, &t.Tenant, &t.ID)
+	freed := Usage{Sessions: 1}
+	err := tx.s.row(tx.ctx, "DELETE FROM sessions WHERE key = ? RETURNING tenant, id, attachments + artifacts, size", []any{key}, &t.Tenant, &t.ID, &freed.Files, &freed.Bytes)
 	if err != nil {
 		return Tombstone{}, err
 	}
+	tx.use(t.Tenant, freed.negative())
 	_, err = tx.exec("INSERT INTO tombstones (key, tenant, id, last_seq, deleted) VALUES (?, ?, ?, ?, ?)",
 		key, t.Tenant, string(t.ID), int64(t.LastSeq), tx.now.UnixMicro())
 	return t, err

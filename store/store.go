@@ -21,6 +21,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 	_ "modernc.org/sqlite" // registers the driver
+
+	"github.com/vitrine-hq/vitrine/artifact"
 )
 
 // Options are the seams of a DB. The zero value is good.
@@ -30,6 +32,11 @@ type Options struct {
 	// Committed is told of each commit: how many transactions shared it and
 	// how long the commit itself took. It must not block.
 	Committed func(batch int, took time.Duration)
+	// Quota is that of tenants which have none of their own.
+	Quota artifact.Quota
+	// FirstTenant is made in a database that has none; empty is
+	// [artifact.DefaultTenant].
+	FirstTenant string
 }
 
 // DB is a database with its waiters. It embeds Reads, whose methods see
@@ -144,6 +151,9 @@ func open(ctx context.Context, d *dialect, write, read *sql.DB, file string, opt
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
+	if opt.FirstTenant == "" {
+		opt.FirstTenant = artifact.DefaultTenant
+	}
 	if opt.Committed == nil {
 		opt.Committed = func(int, time.Duration) {}
 	}
@@ -171,6 +181,10 @@ func (db *DB) prepare(ctx context.Context) error {
 	err := db.write.QueryRowContext(ctx, "SELECT value FROM meta WHERE name = 'log_id'").Scan(&db.logID)
 	if err != nil {
 		return fmt.Errorf("read log id: %w", db.d.explain(err))
+	}
+	q = db.d.bind("INSERT INTO tenants (id, created) SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM tenants) ON CONFLICT DO NOTHING")
+	if _, err := db.write.ExecContext(ctx, q, db.opt.FirstTenant, db.opt.Now().UnixMicro()); err != nil {
+		return fmt.Errorf("make first tenant: %w", db.d.explain(err))
 	}
 	return nil
 }

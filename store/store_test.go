@@ -133,6 +133,9 @@ func TestTenantsMayUseOneID(t *testing.T) {
 	eachDB(t, func(t *testing.T, db *DB) {
 		for _, tenant := range []string{"pf_a", "pf_b"} {
 			err := db.Tx(t.Context(), func(tx *Tx) error {
+				if err := tx.CreateTenant(tenant, ""); err != nil {
+					return err
+				}
 				_, err := tx.CreateSession(tenant, "same", nil, false)
 				return err
 			})

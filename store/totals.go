@@ -22,12 +22,13 @@ type Totals struct {
 func (r *Reads) Totals(ctx context.Context) (Totals, error) {
 	var t Totals
 	const events = "SELECT COUNT(*), COALESCE(SUM(CASE WHEN e.blob > '' THEN 1 ELSE 0 END), 0), COALESCE(SUM(CASE WHEN e.blob > '' THEN e.size ELSE 0 END), 0)," +
-		" COALESCE(SUM(CASE WHEN e.blob = '' AND e.change <> '" + string(artifact.Deleted) + "' AND e.source <> '" + artifact.SourceUpload + "' THEN 1 ELSE 0 END), 0)" +
+		" COALESCE(SUM(CASE WHEN e.blob = '' AND e.change <> '" + string(artifact.Deleted) + "' AND (e.source = '" + artifact.SourceWorkspace +
+		"' OR e.source = '" + artifact.SourceLibrary + "' AND e.until = 9223372036854775807) THEN 1 ELSE 0 END), 0)" +
 		" FROM events e JOIN sessions s ON s.key = e.session"
 	if err := r.q.row(ctx, events, nil, &t.Entries, &t.Versions, &t.Bytes, &t.Lost); err != nil {
 		return t, r.d.explain(err)
 	}
-	err := r.q.row(ctx, "SELECT (SELECT COUNT(*) FROM sessions), (SELECT COUNT(*) FROM tombstones WHERE purged = 0)", nil, &t.Sessions, &t.Pending)
+	err := r.q.row(ctx, "SELECT (SELECT COUNT(*) FROM sessions WHERE "+notALog+"), (SELECT COUNT(*) FROM tombstones WHERE purged = 0)", nil, &t.Sessions, &t.Pending)
 	return t, r.d.explain(err)
 }
 

@@ -18,6 +18,7 @@ const maxBatch = 256
 // job is one closure on its way through the writer.
 type job struct {
 	f      func(*Tx) error
+	caller *artifact.Caller
 	err    error
 	woken  []int64 // sessions it appended to
 	answer chan struct{}
@@ -30,6 +31,10 @@ type Tx struct {
 	s     *statements
 	now   time.Time
 	woken []int64
+
+	caller *artifact.Caller
+	usage  map[string]Usage // by tenant: what the closure adds to it
+	audit  []audited
 }
 
 // Now returns the time of the transaction, to the microsecond.
@@ -47,7 +52,7 @@ func (tx *Tx) exec(query string, args ...any) (int64, error) {
 // *artifact.Error or a violated constraint undoes f alone. ctx is only looked
 // at before f is handed in: a write is never cut off half way.
 func (db *DB) Tx(ctx context.Context, f func(*Tx) error) error {
-	j := &job{f: f, answer: make(chan struct{})}
+	j := &job{f: f, caller: artifact.CallerOf(ctx), answer: make(chan struct{})}
 	select {
 	case db.jobs <- j:
 	case <-ctx.Done():
@@ -219,8 +224,10 @@ func (w *session) closure(ctx context.Context, j *job, now time.Time) error {
 	if _, err := w.s.exec(ctx, "SAVEPOINT one"); err != nil {
 		return fmt.Errorf("savepoint: %w", err)
 	}
-	tx := &Tx{db: w.db, ctx: ctx, s: w.s, now: now}
-	j.err = call(j.f, tx)
+	tx := &Tx{db: w.db, ctx: ctx, s: w.s, now: now, caller: j.caller}
+	if j.err = call(j.f, tx); j.err == nil {
+		j.err = tx.finish()
+	}
 	if j.err == nil {
 		j.woken = tx.woken
 		_, err := w.s.exec(ctx, "RELEASE SAVEPOINT one")

@@ -1,0 +1,235 @@
+package store
+
+import (
+	"context"
+
+	"github.com/vitrine-hq/vitrine/artifact"
+)
+
+// ErrNoFile is the NotFound error for a path artifact that is not there.
+var ErrNoFile = artifact.Errorf(artifact.NotFound, "Artifact not found")
+
+// Log returns the library or the audit log of a tenant. One that nothing was
+// ever written to has the key 0.
+func (r *Reads) Log(ctx context.Context, tenant string, log artifact.SessionID) (artifact.Session, error) {
+	s, err := r.Session(ctx, tenant, log)
+	if artifact.KindOf(err) == artifact.NotFound {
+		return artifact.Session{Tenant: tenant, ID: log, FirstSeq: 1}, nil
+	}
+	return s, err
+}
+
+const filesOf = "SELECT " + eventColumns + " FROM events e WHERE e.session = ? AND "
+
+func (r *Reads) file(ctx context.Context, lib *artifact.Session, where string, args ...any) (artifact.Version, error) {
+	list, err := r.entries(ctx, lib.ID, filesOf+where, append([]any{lib.Key}, args...)...)
+	if err == nil && (len(list) == 0 || list[0].Version == nil) {
+		err = ErrNoFile
+	}
+	if err != nil {
+		return artifact.Version{}, err
+	}
+	return *list[0].Version, nil
+}
+
+// FileAt returns the artifact that stands at a path, or [ErrNoFile].
+func (r *Reads) FileAt(ctx context.Context, lib *artifact.Session, p artifact.Path) (artifact.Version, error) {
+	return r.file(ctx, lib, "e.until = "+current+" AND e.path = ?", string(p))
+}
+
+// FileByID returns the artifact with that id as it stands now, or [ErrNoFile].
+func (r *Reads) FileByID(ctx context.Context, lib *artifact.Session, id string) (artifact.Version, error) {
+	return r.file(ctx, lib, "e.attachment = ? AND e.until = "+current+" ORDER BY e.seq DESC LIMIT 1", id)
+}
+
+// FileVersion returns one version of an artifact whose bytes are kept, or
+// [ErrNoFile].
+func (r *Reads) FileVersion(ctx context.Context, lib *artifact.Session, id string, number int64) (artifact.Version, error) {
+	return r.file(ctx, lib, "e.attachment = ? AND e.version = ? AND e.blob > ''", id, number)
+}
+
+// FileVersions returns the versions of an artifact whose bytes are kept, newest
+// first: at most [artifact.MaxVersions].
+func (r *Reads) FileVersions(ctx context.Context, lib *artifact.Session, id string) ([]artifact.Version, error) {
+	list, err := r.entries(ctx, lib.ID, filesOf+"e.attachment = ? AND e.version IS NOT NULL AND e.blob > '' ORDER BY e.version DESC", lib.Key, id)
+	return versionsOf(list), err
+}
+
+func versionsOf(list []artifact.Entry) []artifact.Version {
+	versions := make([]artifact.Version, len(list))
+	for i := range list {
+		versions[i] = *list[i].Version
+	}
+	return versions
+}
+
+// FilesUnder returns up to n artifacts below a folder, in the order of the bytes
+// of their paths, those behind after, which is a path or empty.
+func (r *Reads) FilesUnder(ctx context.Context, lib *artifact.Session, dir artifact.Path, after string, n int) ([]artifact.Version, error) {
+	low, high := within(dir)
+	list, err := r.entries(ctx, lib.ID, filesOf+"e.until = "+current+" AND e.path > ? AND e.path < ? ORDER BY e.path LIMIT ?", lib.Key, max(low, after), high, n)
+	return versionsOf(list), err
+}
+
+// within returns between which texts the paths below a folder lie: '0' is the
+// byte that follows '/'.
+func within(dir artifact.Path) (low, high string) {
+	low = string(dir)
+	if low != "/" {
+		low += "/"
+	}
+	return low, low[:len(low)-1] + "0"
+}
+
+// Children calls folder with the name of each folder right below dir, and file
+// with each artifact, in the order of the bytes of their names. What lies deeper
+// is skipped and not read: one look at the index for each child. A call that
+// returns false ends it.
+func (r *Reads) Children(ctx context.Context, lib *artifact.Session, dir artifact.Path, folder func(name string) bool, file func(v *artifact.Version) bool) error {
+	low, high := within(dir)
+	after, page := low, 2
+	for {
+		list, err := r.entries(ctx, lib.ID, filesOf+"e.until = "+current+" AND e.path > ? AND e.path < ? ORDER BY e.path LIMIT ?", lib.Key, after, high, page)
+		if err != nil {
+			return err
+		}
+		full := len(list) == page
+		page = min(4*page, 512)
+		for i := range list {
+			v := list[i].Version
+			if name, deeper := childFolder(v.Path[len(low):]); deeper {
+				if !folder(name) {
+					return nil
+				}
+				after, page, full = low+name+"/~", 2, true // no path holds a "~", and all of its bytes are smaller
+				break
+			}
+			if after = v.Path; !file(v) {
+				return nil
+			}
+		}
+		if !full {
+			return nil
+		}
+	}
+}
+
+// childFolder returns the first segment of a path below a folder, and whether
+// something follows it.
+func childFolder(below string) (name string, deeper bool) {
+	for i := range len(below) {
+		if below[i] == '/' {
+			return below[:i], true
+		}
+	}
+	return below, false
+}
+
+// AppendFile adds a version of a path artifact: a new artifact, or the next
+// version of the one that v.Attachment names and that must stand at the v.Seq
+// given. Otherwise, and where another artifact stands at the path, the error is
+// Exists. It sets what AppendVersion sets, and v.Number. The oldest version
+// beyond [artifact.MaxVersions] loses its bytes.
+func (tx *Tx) AppendFile(lib int64, v *artifact.Version, content []byte) error {
+	follows, files, freed := v.Seq, int64(1), int64(0)
+	if v.Change == artifact.Updated {
+		files = 0
+		var err error
+		if freed, err = tx.dropVersion(lib, v.Attachment, v.Number+1-artifact.MaxVersions); err != nil {
+			return err
+		}
+	}
+	seq, err := tx.next(lib, 0, files, v.Size-freed)
+	if err != nil {
+		return err
+	}
+	tx.place(v, seq)
+	v.Number++
+	if err := tx.insertContent(lib, v, content); err != nil {
+		return err
+	}
+	if v.Change == artifact.Updated {
+		if err := tx.supersede(lib, v, follows); err != nil {
+			return err
+		}
+	}
+	return tx.insertVersion(lib, artifact.TypeSaved, v)
+}
+
+// place gives a version of the library its position.
+func (tx *Tx) place(v *artifact.Version, seq artifact.Seq) {
+	v.Seq, v.At, v.EventID, v.Until = seq, tx.now.UTC(), newEventID(seq), artifact.Current
+	v.Source, v.Node = artifact.SourceLibrary, tx.caller.Actor()
+}
+
+// dropVersion forgets the bytes of one version and returns how many there were.
+func (tx *Tx) dropVersion(lib int64, id string, number int64) (freed int64, err error) {
+	if number < 1 {
+		return 0, nil
+	}
+	var seq int64
+	err = tx.s.row(tx.ctx, "UPDATE events SET blob = '' WHERE session = ? AND attachment = ? AND version = ? AND blob > '' RETURNING seq, size", []any{lib, id, number}, &seq, &freed)
+	if errNoRows(err) {
+		return 0, nil
+	}
+	if err == nil {
+		_, err = tx.exec("DELETE FROM contents WHERE owner = ? AND n = ?", lib, seq)
+	}
+	return freed, err
+}
+
+// MoveFile gives the artifact v, which must stand, another path. Its history
+// stays with it: the new entry takes over the content and the number of the
+// version that stood. An artifact at the path is an Exists error.
+func (tx *Tx) MoveFile(lib int64, v *artifact.Version, to artifact.Path, mime string) error {
+	seq, err := tx.next(lib, 0, 0, 0)
+	if err != nil {
+		return err
+	}
+	from := v.Seq
+	tx.place(v, seq)
+	v.Change, v.Path, v.MIME = artifact.Moved, string(to), mime
+	if err := tx.supersede(lib, v, from); err != nil {
+		return err
+	}
+	if _, err := tx.exec("UPDATE events SET blob = '', version = NULL WHERE session = ? AND seq = ?", lib, int64(from)); err != nil {
+		return err
+	}
+	if InRow(v.Key) {
+		if _, err := tx.exec("UPDATE contents SET n = ? WHERE owner = ? AND n = ?", int64(seq), lib, int64(from)); err != nil {
+			return err
+		}
+		v.Key = rowKey(lib, seq)
+	}
+	return tx.insertVersion(lib, artifact.TypeMoved, v)
+}
+
+// DeleteFile deletes the artifact v, which must stand, with all of its
+// versions: nothing can reach it any more, and their bytes in rows are gone.
+func (tx *Tx) DeleteFile(lib int64, v *artifact.Version) error {
+	_, err := tx.exec("DELETE FROM contents WHERE owner = ? AND n IN (SELECT seq FROM events WHERE session = ? AND attachment = ? AND version IS NOT NULL AND blob > '')", lib, lib, v.Attachment)
+	if err != nil {
+		return err
+	}
+	freed := int64(0)
+	err = tx.s.rows(tx.ctx, "UPDATE events SET blob = '' WHERE session = ? AND attachment = ? AND version IS NOT NULL AND blob > '' RETURNING size", []any{lib, v.Attachment}, func(scan func(...any) error) error {
+		var size int64
+		err := scan(&size)
+		freed += size
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	seq, err := tx.next(lib, 0, -1, -freed)
+	if err != nil {
+		return err
+	}
+	from := v.Seq
+	tx.place(v, seq)
+	v.Change, v.Until, v.Key, v.Size, v.SHA256, v.Extra, v.Number = artifact.Deleted, seq, "", 0, "", nil, 0
+	if err := tx.supersede(lib, v, from); err != nil {
+		return err
+	}
+	return tx.insertVersion(lib, artifact.TypeRemoved, v)
+}

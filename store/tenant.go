@@ -1,0 +1,223 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/vitrine-hq/vitrine/artifact"
+)
+
+// Usage is what a tenant uses, or what a transaction adds to that.
+type Usage struct {
+	Bytes    int64 // of every version that is kept
+	Files    int64 // uploads, live workspace files, library artifacts
+	Sessions int64
+}
+
+func (u Usage) plus(v Usage) Usage {
+	return Usage{u.Bytes + v.Bytes, u.Files + v.Files, u.Sessions + v.Sessions}
+}
+
+func (u Usage) negative() Usage { return Usage{-u.Bytes, -u.Files, -u.Sessions} }
+
+// use adds to what the transaction changes of a tenant's usage. It counts, and
+// is held against the quota, when the closure has ended.
+func (tx *Tx) use(tenant string, u Usage) {
+	if u == (Usage{}) {
+		return
+	}
+	if tx.usage == nil {
+		tx.usage = make(map[string]Usage, 1)
+	}
+	tx.usage[tenant] = tx.usage[tenant].plus(u)
+}
+
+// finish writes what the closure has collected. It runs inside the closure's
+// savepoint: an error undoes the closure.
+func (tx *Tx) finish() error {
+	for tenant, u := range tx.usage {
+		if err := tx.count(tenant, u); err != nil {
+			return err
+		}
+	}
+	return tx.writeAudit()
+}
+
+// count adds to a tenant's usage, or returns the Full error that says which of
+// its limits forbids it. The lock on the row, or the one writer, makes that
+// exact however many write at the same time. Nothing forbids using less.
+func (tx *Tx) count(tenant string, u Usage) error {
+	if u == (Usage{}) {
+		return nil
+	}
+	q := tx.db.opt.Quota
+	n, err := tx.exec("UPDATE tenants SET bytes = bytes + ?, files = files + ?, sessions = sessions + ? WHERE id = ? AND deleted = 0"+
+		" AND (CAST(? AS BIGINT) <= 0 OR COALESCE(max_bytes, ?) = 0 OR bytes + ? <= COALESCE(max_bytes, ?))"+
+		" AND (CAST(? AS BIGINT) <= 0 OR COALESCE(max_files, ?) = 0 OR files + ? <= COALESCE(max_files, ?))"+
+		" AND (CAST(? AS BIGINT) <= 0 OR COALESCE(max_sessions, ?) = 0 OR sessions + ? <= COALESCE(max_sessions, ?))",
+		u.Bytes, u.Files, u.Sessions, tenant,
+		u.Bytes, q.Bytes, u.Bytes, q.Bytes,
+		u.Files, q.Files, u.Files, q.Files,
+		u.Sessions, q.Sessions, u.Sessions, q.Sessions)
+	if err != nil || n == 1 {
+		return err
+	}
+	t, err := readTenant(tx.ctx, tx.s, q, tenant)
+	if err != nil {
+		return err
+	}
+	if t.Deleted != 0 && u.Bytes <= 0 && u.Files <= 0 && u.Sessions <= 0 {
+		return nil // what it left behind goes
+	}
+	return overQuota(t, u)
+}
+
+// overQuota says which limit of a tenant u would break.
+func overQuota(t Tenant, u Usage) error {
+	full := func(what string, limit, used int64) error {
+		e := artifact.Errorf(artifact.Full, "The tenant's quota of %d %s does not allow this", limit, what)
+		e.Code = "BIZ_QUOTA_EXCEEDED"
+		e.Facts = map[string]any{"quota": what, "limit": limit, "used": used}
+		return e
+	}
+	switch q := t.Quota; {
+	case q.Bytes > 0 && u.Bytes > 0 && t.Bytes+u.Bytes > q.Bytes:
+		return full("bytes", q.Bytes, t.Bytes)
+	case q.Files > 0 && u.Files > 0 && t.Files+u.Files > q.Files:
+		return full("files", q.Files, t.Files)
+	case q.Sessions > 0 && u.Sessions > 0 && t.Sessions+u.Sessions > q.Sessions:
+		return full("sessions", q.Sessions, t.Usage.Sessions)
+	}
+	return artifact.Errorf(artifact.Denied, "The tenant was deleted")
+}
+
+// Tenant is who owns sessions and a library.
+type Tenant struct {
+	ID        string
+	Name      string
+	Created   int64 // microseconds, as all times here; 0 is never
+	Suspended int64
+	Deleted   int64
+	Usage
+	Quota artifact.Quota    // what counts
+	Own   map[string]*int64 // limits of its own by name: bytes, files, sessions, followers; nil is the default
+}
+
+// ErrNoTenant is the NotFound error for a tenant that is not there.
+var ErrNoTenant = artifact.Errorf(artifact.NotFound, "Tenant not found")
+
+const tenantColumns = "id, name, created, suspended, deleted, bytes, files, sessions, max_bytes, max_files, max_sessions, max_followers"
+
+func scanTenant(scan func(...any) error, standard artifact.Quota) (Tenant, error) {
+	var t Tenant
+	var own [4]sql.NullInt64
+	err := scan(&t.ID, &t.Name, &t.Created, &t.Suspended, &t.Deleted, &t.Bytes, &t.Files, &t.Sessions, &own[0], &own[1], &own[2], &own[3])
+	if err == nil {
+		_, err = artifact.ParseTenant(t.ID)
+	}
+	t.Quota, t.Own = standard, make(map[string]*int64, 4)
+	for i, limit := range []struct {
+		name string
+		to   *int64
+	}{{"bytes", &t.Quota.Bytes}, {"files", &t.Quota.Files}, {"sessions", &t.Quota.Sessions}, {"followers", &t.Quota.Followers}} {
+		t.Own[limit.name] = nil
+		if own[i].Valid {
+			*limit.to = own[i].Int64
+			t.Own[limit.name] = &own[i].Int64
+		}
+	}
+	return t, err
+}
+
+func readTenant(ctx context.Context, s *statements, standard artifact.Quota, id string) (Tenant, error) {
+	var t Tenant
+	err := s.rows(ctx, "SELECT "+tenantColumns+" FROM tenants WHERE id = ?", []any{id}, func(scan func(...any) error) (err error) {
+		t, err = scanTenant(scan, standard)
+		return err
+	})
+	if err == nil && t.ID == "" {
+		return t, ErrNoTenant
+	}
+	return t, err
+}
+
+// Tenant returns a tenant, also one that was deleted, or [ErrNoTenant].
+func (db *DB) Tenant(ctx context.Context, id string) (Tenant, error) {
+	t, err := readTenant(ctx, db.q, db.opt.Quota, id)
+	return t, db.d.explain(err)
+}
+
+// Tenants returns every tenant that was not deleted, in the order of their ids.
+func (db *DB) Tenants(ctx context.Context) ([]Tenant, error) {
+	var list []Tenant
+	err := db.q.rows(ctx, "SELECT "+tenantColumns+" FROM tenants WHERE deleted = 0 ORDER BY id", nil, func(scan func(...any) error) error {
+		t, err := scanTenant(scan, db.opt.Quota)
+		list = append(list, t)
+		return err
+	})
+	return list, db.d.explain(err)
+}
+
+// CreateTenant makes a tenant, or returns an Exists error, also where there was
+// one of that id once.
+func (tx *Tx) CreateTenant(id, name string) error {
+	n, err := tx.exec("INSERT INTO tenants (id, name, created) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING", id, name, tx.now.UnixMicro())
+	if err == nil && n == 0 {
+		return artifact.Errorf(artifact.Exists, "Tenant already exists")
+	}
+	return err
+}
+
+// SuspendTenant suspends a tenant, or lets it in again.
+func (tx *Tx) SuspendTenant(id string, suspend bool) error {
+	since := int64(0)
+	if suspend {
+		since = tx.now.UnixMicro()
+	}
+	return tx.oneTenant("UPDATE tenants SET suspended = ? WHERE id = ? AND deleted = 0", since, id)
+}
+
+// SetQuota gives a tenant limits of its own; nil is the server's default.
+func (tx *Tx) SetQuota(id string, bytes, files, sessions, followers *int64) error {
+	return tx.oneTenant("UPDATE tenants SET max_bytes = ?, max_files = ?, max_sessions = ?, max_followers = ? WHERE id = ? AND deleted = 0", bytes, files, sessions, followers, id)
+}
+
+// DeleteTenant marks a tenant as deleted. Its sessions and logs are left to the
+// caller.
+func (tx *Tx) DeleteTenant(id string) error {
+	return tx.oneTenant("UPDATE tenants SET deleted = ? WHERE id = ? AND deleted = 0", tx.now.UnixMicro(), id)
+}
+
+// oneTenant runs an update of one tenant, or returns ErrNoTenant.
+func (tx *Tx) oneTenant(query string, args ...any) error {
+	n, err := tx.exec(query, args...)
+	if err == nil && n == 0 {
+		return ErrNoTenant
+	}
+	return err
+}
+
+// UsageFaults returns a sentence for each tenant whose usage is not the sum of
+// what its logs say.
+func (r *Reads) UsageFaults(ctx context.Context) ([]string, error) {
+	var faults []string
+	const query = "SELECT t.id, t.bytes, t.files, t.sessions, COALESCE(SUM(s.size), 0), COALESCE(SUM(s.attachments + s.artifacts), 0), COUNT(CASE WHEN s." + notALog + " THEN 1 END)" +
+		" FROM tenants t LEFT JOIN sessions s ON s.tenant = t.id GROUP BY t.id, t.bytes, t.files, t.sessions"
+	err := r.q.rows(ctx, query, nil, func(scan func(...any) error) error {
+		var id string
+		var said, sum Usage
+		if err := scan(&id, &said.Bytes, &said.Files, &said.Sessions, &sum.Bytes, &sum.Files, &sum.Sessions); err != nil {
+			return err
+		}
+		if said != sum {
+			faults = append(faults, fmt.Sprintf("tenant %s: uses %+v by its count, %+v by its sessions", id, said, sum))
+		}
+		return nil
+	})
+	return faults, r.d.explain(err)
+}
+
+// errNoRows is what a query for one row says where there is none.
+func errNoRows(err error) bool { return errors.Is(err, sql.ErrNoRows) }
