@@ -79,6 +79,7 @@ const (
 	CallerExternal CallerKind = "external" // a token of another issuer
 	CallerProxy    CallerKind = "proxy"    // named by a trusted proxy
 	CallerShare    CallerKind = "share"    // the holder of a share
+	CallerNobody   CallerKind = "nobody"   // who showed nothing that is good
 )
 
 // Caller is who asks. The zero Caller is the system.
@@ -111,8 +112,8 @@ func (c *Caller) Actor() string {
 		return "share:" + c.Share
 	case CallerExternal, CallerProxy:
 		return string(c.Kind) + ":" + c.User
-	case CallerLocal:
-		return "local"
+	case CallerLocal, CallerNobody:
+		return string(c.Kind)
 	}
 	return "system"
 }

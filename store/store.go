@@ -195,6 +195,10 @@ func newLogID() string { return strings.ToLower(rand.Text()[:12]) }
 // from the future that it lost can be told from its own.
 func (db *DB) LogID() string { return db.logID }
 
+// FirstTenant returns the tenant that the database was opened with, to be made
+// where there was none.
+func (db *DB) FirstTenant() string { return db.opt.FirstTenant }
+
 // Engine returns "sqlite" or "postgres".
 func (db *DB) Engine() string { return db.d.name }
 

@@ -40,6 +40,9 @@ type Tx struct {
 // Now returns the time of the transaction, to the microsecond.
 func (tx *Tx) Now() time.Time { return tx.now }
 
+// Reads returns the queries as the transaction sees them.
+func (tx *Tx) Reads() *Reads { return &Reads{d: tx.db.d, q: tx.s} }
+
 func (tx *Tx) exec(query string, args ...any) (int64, error) {
 	return tx.s.exec(tx.ctx, query, args...)
 }
