@@ -57,6 +57,10 @@ type Session struct {
 	Metadata    json.RawMessage // an object, as the client wrote it
 }
 
+// IsLog reports whether this is a tenant's library or its audit log, which have
+// no workspace.
+func (s *Session) IsLog() bool { return s.ID == LibraryLog || s.ID == AuditLog }
+
 // Change says what an entry did to a file.
 type Change string
 
@@ -92,7 +96,7 @@ type Version struct {
 	Until  Seq    // the entry that superseded it; [Current] while it stands
 	Number int64  // of a library's artifact: 1, 2, 3, …
 	Scan   string // what a scanner said; see [ScanPending]
-	Stat   string // what the file looked like on disk when captured; see package depot
+	Stat   string // what the file looked like on disk when captured, see package depot; of a move in a library, the path before
 	Root   string // absolute session directory, only where local paths are shown
 }
 

@@ -42,8 +42,12 @@ type event struct {
 	Storage       string         `json:"storage"`
 }
 
-// MarshalJSON returns the artifact event of contract, sessions §3.
+// MarshalJSON returns the artifact event of contract, sessions §3; of a library,
+// what its change log tells of an artifact.
 func (v *Version) MarshalJSON() ([]byte, error) {
+	if v.Source == SourceLibrary {
+		return json.Marshal(v.libraryEvent())
+	}
 	return json.Marshal(event{
 		EventID: v.EventID, Sequence: v.Seq, NodeID: v.Node, AttachmentID: v.Attachment,
 		FileName: v.Name, RelativePath: v.Path, WorkspacePath: v.LocalPath(),
@@ -92,8 +96,17 @@ type entry struct {
 	Data      json.RawMessage `json:"data"`
 }
 
+// tenantEntry is the wire form of an entry of a library or of an audit log.
+type tenantEntry struct {
+	Type string          `json:"type"`
+	Seq  Seq             `json:"seq"`
+	At   string          `json:"at"`
+	Data json.RawMessage `json:"data"`
+}
+
 // MarshalJSON returns {"type","seq","session_id","at","data"}; for a file the
-// data is the artifact event.
+// data is the artifact event. Logs of a tenant have no session_id, and their
+// times are those of contract, artifacts §1.
 func (e *Entry) MarshalJSON() ([]byte, error) {
 	data := json.RawMessage(e.Data)
 	if e.Version != nil {
@@ -105,6 +118,9 @@ func (e *Entry) MarshalJSON() ([]byte, error) {
 	}
 	if len(data) == 0 {
 		data = json.RawMessage("{}")
+	}
+	if e.Session == LibraryLog || e.Session == AuditLog {
+		return json.Marshal(tenantEntry{e.Type, e.Seq, Stamp(e.At), data})
 	}
 	return json.Marshal(entry{e.Type, e.Seq, e.Session, UnixSeconds(e.At), data})
 }

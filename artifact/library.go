@@ -1,5 +1,7 @@
 package artifact
 
+import "time"
+
 // The logs of a tenant that are no sessions. No session can be called so.
 const (
 	LibraryLog SessionID = "/library" // its path artifacts
@@ -52,3 +54,42 @@ type AuditEntry struct {
 	Request string         `json:"request_id,omitempty"`
 	Details map[string]any `json:"details,omitempty"`
 }
+
+// libraryEvent is what the log of a library tells of an artifact.
+type libraryEvent struct {
+	ArtifactID   string         `json:"artifact_id"`
+	Path         string         `json:"path"`
+	From         string         `json:"from,omitempty"` // of a move
+	Version      int64          `json:"version,omitempty"`
+	Change       Change         `json:"change_type"`
+	ContentType  string         `json:"content_type"`
+	Size         int64          `json:"size"`
+	ETag         string         `json:"etag,omitempty"`
+	Metadata     map[string]any `json:"metadata"`
+	Actor        string         `json:"actor"`
+	LastModified string         `json:"last_modified"`
+}
+
+func (v *Version) libraryEvent() libraryEvent {
+	e := libraryEvent{
+		ArtifactID: v.Attachment, Path: v.Path, Version: v.Number, Change: v.Change, ContentType: v.MIME, Size: v.Size,
+		Metadata: v.Extra, Actor: v.Node, LastModified: Stamp(v.At),
+	}
+	if e.Metadata == nil {
+		e.Metadata = map[string]any{}
+	}
+	if v.Change == Moved {
+		e.From = v.Stat
+	}
+	if v.SHA256 != "" {
+		e.ETag = v.ETag()
+	}
+	return e
+}
+
+// ETag returns the entity tag of a library's artifact: its hash in quotes
+// (extensions §8).
+func (v *Version) ETag() string { return `"` + v.Hash() + `"` }
+
+// Stamp returns a time as /api/v2 writes it (contract, artifacts §1).
+func Stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }

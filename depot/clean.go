@@ -105,6 +105,7 @@ func (c *cleaning) step(ctx context.Context, list []artifact.Entry, last bool) e
 		if err != nil {
 			return fmt.Errorf("encode entry: %w", err)
 		}
+		tx.Audit(c.s.Tenant, onSession("session.clean", c.s.ID))
 		return tx.Append(c.s.Key, &artifact.Entry{Type: artifact.TypeCleaned, Data: data})
 	})
 	if err != nil {

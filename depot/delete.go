@@ -40,7 +40,9 @@ func (d *Depot) deleteSession(ctx context.Context, s *artifact.Session, idle tim
 				return err
 			}
 		}
-		t, err = tx.DeleteSession(s.Key)
+		if t, err = tx.DeleteSession(s.Key); err == nil {
+			tx.Audit(s.Tenant, onSession("session.delete", s.ID))
+		}
 		return err
 	})
 	if err != nil {

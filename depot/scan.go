@@ -318,6 +318,11 @@ func (l *look) write(ctx context.Context) error {
 			}
 			told = append(told, v)
 		}
+		if len(told) > 0 {
+			e := onSession("session.capture", l.s.ID)
+			e.Details = map[string]any{"changes": len(told)}
+			tx.Audit(l.s.Tenant, e)
+		}
 		return nil
 	})
 	if err != nil {

@@ -23,7 +23,9 @@ func (d *Depot) CreateSession(ctx context.Context, tenant string, id artifact.Se
 	defer d.folders.RUnlock()
 	var s artifact.Session
 	err := d.db.Tx(ctx, func(tx *store.Tx) (err error) {
-		s, err = tx.CreateSession(tenant, id, metadata, true)
+		if s, err = tx.CreateSession(tenant, id, metadata, true); err == nil {
+			tx.Audit(tenant, onSession("session.create", id))
+		}
 		return err
 	})
 	return s, err
@@ -77,7 +79,11 @@ func (d *Depot) SetMetadata(ctx context.Context, tenant string, id artifact.Sess
 	if err != nil {
 		return s, err
 	}
-	if err := d.db.Tx(ctx, func(tx *store.Tx) error { return tx.SetMetadata(s.Key, metadata) }); err != nil {
+	err = d.db.Tx(ctx, func(tx *store.Tx) error {
+		tx.Audit(tenant, onSession("session.update", id))
+		return tx.SetMetadata(s.Key, metadata)
+	})
+	if err != nil {
 		return s, err
 	}
 	return d.db.SessionByKey(ctx, s.Key)
@@ -102,9 +108,15 @@ func (d *Depot) EnsureSession(ctx context.Context, tenant string, id artifact.Se
 		return err
 	}
 	return d.db.Tx(ctx, func(tx *store.Tx) error {
+		tx.Audit(tenant, onSession("session.create", id))
 		_, err := tx.EnsureSession(tenant, id)
 		return err
 	})
+}
+
+// onSession is the entry of the audit log for something done to a session.
+func onSession(action string, id artifact.SessionID) artifact.AuditEntry {
+	return artifact.AuditEntry{Action: action, Object: "session:" + string(id)}
 }
 
 // Left is told when the last connection of a session that never had a run is

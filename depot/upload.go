@@ -104,15 +104,17 @@ func (d *Depot) receive(ctx context.Context, f *received, declared string, r io.
 		if d.opt.MaxUpload > 0 && int64(n) > d.opt.MaxUpload {
 			return blob.ErrTooLarge
 		}
-		f.content = bytes.Clone(head)
-		if f.content == nil {
-			f.content = []byte{}
-		}
-		sum := sha256.Sum256(head)
-		v.SHA256, v.Size = hex.EncodeToString(sum[:]), int64(n)
+		f.content, v.Blob = small(head)
 		return f.writeSmall()
 	}
 	return d.receiveLarge(ctx, f, io.MultiReader(bytes.NewReader(head), r))
+}
+
+// small returns a copy of a content that is to live in a row, which is never
+// nil, and what it is.
+func small(b []byte) ([]byte, artifact.Blob) {
+	sum := sha256.Sum256(b)
+	return append(make([]byte, 0, len(b)), b...), artifact.Blob{SHA256: hex.EncodeToString(sum[:]), Size: int64(len(b))}
 }
 
 // readHead fills buf from r as far as r goes. Other than io.ReadFull it can
@@ -218,6 +220,7 @@ func (u *Upload) Commit(ctx context.Context) ([]artifact.Version, error) {
 				return err
 			}
 		}
+		tx.Audit(u.tenant, u.audit(list))
 		return nil
 	})
 	if err != nil {
@@ -230,6 +233,18 @@ func (u *Upload) Commit(ctx context.Context) ([]artifact.Version, error) {
 	u.d.manifestChanged(&u.session)
 	u.d.touch(&u.session)
 	return list, nil
+}
+
+// audit tells of the whole upload in one entry.
+func (u *Upload) audit(list []artifact.Version) artifact.AuditEntry {
+	ids, size := make([]string, len(list)), int64(0)
+	for i := range list {
+		ids[i] = list[i].Attachment
+		size += list[i].Size
+	}
+	e := onSession("session.upload", u.id)
+	e.Details = map[string]any{"attachments": ids, "size": size}
+	return e
 }
 
 // move puts the folders of the files into the session's workspace.

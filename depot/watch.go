@@ -160,7 +160,7 @@ func (w *watcher) unlock(key int64, l *scanLock) {
 // for some minutes.
 func (d *Depot) touch(s *artifact.Session) {
 	w := d.watch
-	if !d.opt.Watch || s.Key == 0 {
+	if !d.opt.Watch || s.Key == 0 || s.IsLog() {
 		return
 	}
 	now := time.Now()

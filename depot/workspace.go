@@ -50,6 +50,9 @@ func (d *Depot) openBelow(name string) (*os.Root, error) {
 
 // hasWorkspace reports whether the folder is on this machine.
 func (d *Depot) hasWorkspace(s *artifact.Session) bool {
+	if s.IsLog() {
+		return false
+	}
 	_, err := os.Lstat(d.workspace(s))
 	return err == nil
 }

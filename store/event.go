@@ -269,7 +269,7 @@ func (tx *Tx) insertVersion(key int64, typ string, v *artifact.Version) error {
 		key, int64(v.Seq), typ, tx.now.UnixMicro(), extra, v.Attachment, v.EventID, string(v.Change), int64(v.Until),
 		v.Path, v.MIME, v.Source, v.Node, v.Size, v.SHA256, v.Key, v.Stat, null(v.Number), null(v.Scan))
 	if err != nil && tx.db.d.verdict(err) == constraint {
-		return errChanged // another version stands at the path
+		return ErrChanged // another version stands at the path
 	}
 	return err
 }
@@ -291,12 +291,14 @@ func (tx *Tx) supersede(key int64, v *artifact.Version, follows artifact.Seq) er
 	n, err := tx.exec("UPDATE events SET until = ? WHERE session = ? AND attachment = ? AND seq <= ? AND until = "+current,
 		int64(v.Seq), key, v.Attachment, int64(follows))
 	if err == nil && n != 1 {
-		return errChanged
+		return ErrChanged
 	}
 	return err
 }
 
-var errChanged = artifact.Errorf(artifact.Exists, "The file was changed at the same time")
+// ErrChanged is the Exists error for a file that is no longer what the caller
+// began with.
+var ErrChanged = artifact.Errorf(artifact.Exists, "The file was changed at the same time")
 
 // SetStat remembers what the file of a version looks like on disk now, after
 // it was touched without being changed.

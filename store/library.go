@@ -188,7 +188,7 @@ func (tx *Tx) MoveFile(lib int64, v *artifact.Version, to artifact.Path, mime st
 	}
 	from := v.Seq
 	tx.place(v, seq)
-	v.Change, v.Path, v.MIME = artifact.Moved, string(to), mime
+	v.Change, v.Stat, v.Path, v.MIME = artifact.Moved, v.Path, string(to), mime
 	if err := tx.supersede(lib, v, from); err != nil {
 		return err
 	}
@@ -205,31 +205,56 @@ func (tx *Tx) MoveFile(lib int64, v *artifact.Version, to artifact.Path, mime st
 }
 
 // DeleteFile deletes the artifact v, which must stand, with all of its
-// versions: nothing can reach it any more, and their bytes in rows are gone.
-func (tx *Tx) DeleteFile(lib int64, v *artifact.Version) error {
-	_, err := tx.exec("DELETE FROM contents WHERE owner = ? AND n IN (SELECT seq FROM events WHERE session = ? AND attachment = ? AND version IS NOT NULL AND blob > '')", lib, lib, v.Attachment)
+// versions: nothing can reach it any more, and their bytes in rows are gone. It
+// returns the keys of the blobs that no row names any more.
+func (tx *Tx) DeleteFile(lib int64, v *artifact.Version) (blobs []string, err error) {
+	_, err = tx.exec("DELETE FROM contents WHERE owner = ? AND n IN (SELECT seq FROM events WHERE session = ? AND attachment = ? AND version IS NOT NULL AND blob > '')", lib, lib, v.Attachment)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	freed := int64(0)
-	err = tx.s.rows(tx.ctx, "UPDATE events SET blob = '' WHERE session = ? AND attachment = ? AND version IS NOT NULL AND blob > '' RETURNING size", []any{lib, v.Attachment}, func(scan func(...any) error) error {
-		var size int64
-		err := scan(&size)
-		freed += size
-		return err
-	})
+	freed, blobs, err := tx.forgetVersions(lib, v.Attachment)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	seq, err := tx.next(lib, 0, -1, -freed)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	from := v.Seq
 	tx.place(v, seq)
 	v.Change, v.Until, v.Key, v.Size, v.SHA256, v.Extra, v.Number = artifact.Deleted, seq, "", 0, "", nil, 0
 	if err := tx.supersede(lib, v, from); err != nil {
-		return err
+		return nil, err
 	}
-	return tx.insertVersion(lib, artifact.TypeRemoved, v)
+	return blobs, tx.insertVersion(lib, artifact.TypeRemoved, v)
+}
+
+// forgetVersions takes the bytes from every version of an artifact. It returns
+// how many there were, and the keys of those in the bucket.
+func (tx *Tx) forgetVersions(lib int64, id string) (freed int64, blobs []string, err error) {
+	const where = " WHERE session = ? AND attachment = ? AND version IS NOT NULL AND blob > ''"
+	err = tx.s.rows(tx.ctx, "SELECT size, blob FROM events"+where, []any{lib, id}, func(scan func(...any) error) error {
+		var size int64
+		var key string
+		err := scan(&size, &key)
+		if freed += size; !InRow(key) {
+			blobs = append(blobs, key)
+		}
+		return err
+	})
+	if err == nil {
+		_, err = tx.exec("UPDATE events SET blob = ''"+where, lib, id)
+	}
+	return freed, blobs, err
+}
+
+// FileAt returns the artifact that stands at a path, or nil.
+func (tx *Tx) FileAt(lib int64, p artifact.Path) (*artifact.Version, error) {
+	var v *artifact.Version
+	err := tx.s.rows(tx.ctx, filesOf+"e.until = "+current+" AND e.path = ?", []any{lib, string(p)}, func(scan func(...any) error) error {
+		e, err := scanEntry(scan, artifact.LibraryLog)
+		v = e.Version
+		return err
+	})
+	return v, err
 }

@@ -134,7 +134,8 @@ func TestLibraryLife(t *testing.T) {
 		gone := got
 		if err := db.Tx(t.Context(), func(tx *Tx) error {
 			gone = got
-			return tx.DeleteFile(s.lib.Key, &gone)
+			_, err := tx.DeleteFile(s.lib.Key, &gone)
+			return err
 		}); err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,105 @@
+package depot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/vitrine-hq/vitrine/artifact"
+)
+
+// Edit replaces one text by another. Old must occur exactly once.
+type Edit struct {
+	Old, New string
+}
+
+// Patch asks to change the artifact at a path.
+type Patch struct {
+	Tenant   string
+	Path     artifact.Path
+	Edits    []Edit         // each on the outcome of the one before
+	Append   string         // to the end
+	Metadata map[string]any // nil keeps it
+	If       Precondition
+}
+
+// PatchFile writes the next version of an artifact from its content, in one
+// step with the look at it: where somebody else changes it at the same time the
+// edits are tried on what that made of it. A text that is absent or ambiguous is
+// an Exists error that says which, and nothing is changed.
+func (d *Depot) PatchFile(ctx context.Context, p Patch) (artifact.Version, error) {
+	for range 64 {
+		v, err := d.File(ctx, p.Tenant, p.Path, 0)
+		if err == nil {
+			err = p.If.check(&v)
+		}
+		if err != nil {
+			return v, err
+		}
+		text, err := d.Text(ctx, &v)
+		if err == nil {
+			text, err = p.apply(text)
+		}
+		if err != nil {
+			return v, err
+		}
+		ask := Save{Tenant: p.Tenant, Path: p.Path, Metadata: p.Metadata, Replace: true, If: p.If, action: "artifact.edit", unchanged: &v}
+		k, err := d.keep(ctx, strings.NewReader(text), MaxText)
+		if err != nil {
+			return v, err
+		}
+		changed, _, err := d.commit(ctx, &ask, k)
+		if err == nil || !errors.Is(err, errMoved) {
+			return changed, err
+		}
+		d.drop(ctx, k)
+	}
+	return artifact.Version{}, errMoved
+}
+
+// apply returns the text after all edits.
+func (p *Patch) apply(text string) (string, error) {
+	for i, e := range p.Edits {
+		first := strings.Index(text, e.Old)
+		if e.Old == "" || first < 0 {
+			return "", unclear(i, "absent", 0)
+		}
+		_, size := utf8.DecodeRuneInString(e.Old)
+		if n := occurrences(text[first+size:], e.Old, size); n > 0 {
+			return "", unclear(i, "ambiguous", n+1)
+		}
+		text = text[:first] + e.New + text[first+len(e.Old):]
+		if len(text) > MaxText {
+			break
+		}
+	}
+	text += p.Append
+	if len(text) > MaxText {
+		return "", tooLong(int64(len(text)), MaxText)
+	}
+	return text, nil
+}
+
+// occurrences counts how often old occurs, also where it overlaps itself.
+func occurrences(text, old string, step int) (n int) {
+	for {
+		i := strings.Index(text, old)
+		if i < 0 {
+			return n
+		}
+		n++
+		text = text[i+step:]
+	}
+}
+
+func unclear(i int, reason string, n int) error {
+	msg := fmt.Sprintf("The text of edit %d does not occur", i+1)
+	if reason == "ambiguous" {
+		msg = fmt.Sprintf("The text of edit %d occurs %d times", i+1, n)
+	}
+	e := artifact.Errorf(artifact.Exists, "%s; nothing was changed", msg)
+	e.Code, e.Facts = "RES_EDIT_"+strings.ToUpper(reason), map[string]any{"reason": reason, "edit": i, "occurrences": n}
+	return e
+}

@@ -1,0 +1,254 @@
+package depot
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"github.com/vitrine-hq/vitrine/artifact"
+	"github.com/vitrine-hq/vitrine/blob"
+	"github.com/vitrine-hq/vitrine/store"
+)
+
+// MaxText is the largest content of a path artifact that travels as JSON, in
+// bytes of UTF-8 (contract, artifacts §5).
+const MaxText = 10 << 20
+
+// Save asks to keep a content at a path of a tenant's library.
+type Save struct {
+	Tenant    string
+	Path      artifact.Path
+	Declared  string         // media type, for names whose extension says nothing
+	Metadata  map[string]any // nil keeps what the replaced version has
+	Replace   bool           // an artifact that stands gets another version
+	If        Precondition
+	Replay    string // Idempotency-Key; may be empty
+	Limit     int64  // bytes; 0 is any
+	action    string // for the audit log; empty is "artifact.save"
+	unchanged *artifact.Version
+}
+
+// kept is a content whose bytes are safe but which no row names yet.
+type kept struct {
+	content []byte // of a small one, not nil
+	blob    artifact.Blob
+}
+
+// keep makes a content safe: a small one in memory, for its row, another in the
+// bucket. The error is TooLarge, Full, or r's own.
+func (d *Depot) keep(ctx context.Context, r io.Reader, limit int64) (kept, error) {
+	buf := heads.Get().(*[]byte)
+	defer heads.Put(buf)
+	head := grow(buf, d.opt.InlineLimit+1)
+	n, err := readHead(r, head)
+	if err != nil {
+		return kept{}, noRoom(err)
+	}
+	if head = head[:n]; int64(n) <= d.opt.InlineLimit {
+		if limit > 0 && int64(n) > limit {
+			return kept{}, tooLarge(limit)
+		}
+		content, info := small(head)
+		return kept{content, info}, nil
+	}
+	info, err := d.bucket.Put(ctx, io.MultiReader(bytes.NewReader(head), r), limit)
+	if errors.Is(err, blob.ErrTooLarge) {
+		return kept{}, tooLarge(limit)
+	}
+	return kept{blob: artifact.Blob(info)}, noRoom(err)
+}
+
+// duplicate keeps the content of a version once more, for another row: no two
+// rows share a blob. A file system that can shares the bytes.
+func (d *Depot) duplicate(ctx context.Context, v *artifact.Version) (kept, error) {
+	r, err := d.OpenContent(ctx, v)
+	if err != nil {
+		return kept{}, err
+	}
+	defer r.Close()
+	if f, ok := r.(*os.File); ok {
+		info, err := d.bucket.PutFile(ctx, f, 0)
+		return kept{blob: artifact.Blob(info)}, noRoom(err)
+	}
+	return d.keep(ctx, r, 0)
+}
+
+// drop deletes the blob of a content that no transaction was tried with.
+func (d *Depot) drop(ctx context.Context, k kept) {
+	if k.blob.Key != "" {
+		_ = d.bucket.Delete(context.WithoutCancel(ctx), k.blob.Key) // else the sweeper does
+	}
+}
+
+// SaveFile keeps what r gives as an artifact, or as its next version. It looks
+// before it reads: Exists where an artifact stands that is not to be replaced,
+// Stale where the precondition does not hold. The transaction looks again, and
+// of many that save one path at the same time it lets one make the artifact.
+// replayed says that the version is that of an earlier request with the same
+// key, and that nothing was done.
+func (d *Depot) SaveFile(ctx context.Context, ask Save, r io.Reader) (v artifact.Version, replayed bool, err error) {
+	if err := d.look(ctx, &ask); err != nil && ask.Replay == "" {
+		return v, false, err
+	}
+	k, err := d.keep(ctx, r, ask.Limit)
+	if err != nil {
+		return v, false, err
+	}
+	return d.commit(ctx, &ask, k)
+}
+
+// look tells early what the transaction would refuse.
+func (d *Depot) look(ctx context.Context, ask *Save) error {
+	v, err := d.File(ctx, ask.Tenant, ask.Path, 0)
+	switch {
+	case errors.Is(err, ErrNoFile):
+		return ask.allows(nil)
+	case err != nil:
+		return err
+	}
+	return ask.allows(&v)
+}
+
+// allows returns an error unless the artifact v, or none, may be saved over.
+func (ask *Save) allows(v *artifact.Version) error {
+	if err := ask.If.check(v); err != nil {
+		return err
+	}
+	if v == nil && ask.unchanged != nil || v != nil && ask.unchanged != nil && v.Seq != ask.unchanged.Seq {
+		return errMoved
+	}
+	if v != nil && !ask.Replace {
+		return exists(ask.Path)
+	}
+	return nil
+}
+
+// errMoved says that the artifact is no longer what an edit began with.
+var errMoved = artifact.Errorf(artifact.Exists, "The artifact was changed at the same time")
+
+func exists(p artifact.Path) error {
+	e := artifact.Errorf(artifact.Exists, "Artifact already exists at this path")
+	e.Facts = map[string]any{"resource_type": "Artifact", "identifier": string(p)}
+	return e
+}
+
+// commit writes the row of a content that is safe. Where another node wrote at
+// the same time, what that made of it is looked at once more.
+func (d *Depot) commit(ctx context.Context, ask *Save, k kept) (v artifact.Version, replayed bool, err error) {
+	for range 8 {
+		if v, replayed, err = d.tryCommit(ctx, ask, k); !errors.Is(err, store.ErrChanged) {
+			break
+		}
+	}
+	if replayed {
+		d.drop(ctx, k)
+	}
+	return v, replayed, err
+}
+
+// tryCommit decides inside the transaction whether the content may be saved.
+func (d *Depot) tryCommit(ctx context.Context, ask *Save, k kept) (v artifact.Version, replayed bool, err error) {
+	err = d.db.Tx(context.WithoutCancel(ctx), func(tx *store.Tx) (err error) {
+		replayed = false
+		lib, err := tx.EnsureLog(ask.Tenant, artifact.LibraryLog)
+		if err != nil {
+			return err
+		}
+		if ask.Replay != "" {
+			if id, err := tx.Replay(ask.Tenant, ask.Replay, ask.fingerprint(k)); err != nil || id != "" {
+				replayed = err == nil
+				if replayed {
+					v, err = tx.VersionByEvent(lib, id)
+				}
+				return err
+			}
+		}
+		stands, err := tx.FileAt(lib, ask.Path)
+		if err != nil {
+			return err
+		}
+		if err := ask.allows(stands); err != nil {
+			return err
+		}
+		v = ask.version(stands, k)
+		if err := tx.AppendFile(lib, &v, k.content); err != nil {
+			return err
+		}
+		tx.Audit(ask.Tenant, ask.audit(&v))
+		if ask.Replay != "" {
+			return tx.Remember(ask.Tenant, ask.Replay, ask.fingerprint(k), v.EventID)
+		}
+		return nil
+	})
+	return v, replayed, err
+}
+
+// version returns what is to be written: the artifact, or its next version.
+func (ask *Save) version(stands *artifact.Version, k kept) artifact.Version {
+	v := artifact.Version{
+		Attachment: uuid.NewString(), Session: artifact.LibraryLog, Change: artifact.Created, Path: string(ask.Path),
+		Name: ask.Path.Name(), MIME: artifact.TypeFor(ask.Path, ask.Declared), Blob: k.blob, Extra: ask.Metadata,
+	}
+	if stands == nil {
+		return v
+	}
+	v.Attachment, v.Change, v.Seq, v.Number = stands.Attachment, artifact.Updated, stands.Seq, stands.Number
+	if ask.Metadata == nil {
+		v.Extra = stands.Extra
+	}
+	if ask.Declared == "" {
+		v.MIME = stands.MIME
+	}
+	return v
+}
+
+// fingerprint tells requests with one Idempotency-Key apart.
+func (ask *Save) fingerprint(k kept) string {
+	return fmt.Sprintf("%s %s %t %q %q %q %d", ask.Path, k.blob.SHA256, ask.Replace, ask.Declared, ask.If.Match, ask.If.NoneMatch, len(ask.Metadata))
+}
+
+func (ask *Save) audit(v *artifact.Version) artifact.AuditEntry {
+	action := ask.action
+	if action == "" {
+		action = "artifact.save"
+	}
+	return artifact.AuditEntry{Action: action, Object: "artifact:" + v.Path, Details: map[string]any{
+		"artifact_id": v.Attachment, "version": v.Number, "size": v.Size, "sha256": v.SHA256,
+	}}
+}
+
+func tooLong(n, limit int64) error {
+	e := artifact.Errorf(artifact.TooLarge, "The content has %d bytes; as JSON it may have %d", n, limit)
+	e.Code, e.Field = "VAL_FIELD_TOO_LONG", "content"
+	e.Facts = map[string]any{"field": "content", "max_length": limit, "actual_length": n}
+	return e
+}
+
+// Text returns the whole content of a version, which must be UTF-8 of at most
+// [MaxText] bytes: otherwise the error is Unsupported or TooLarge.
+func (d *Depot) Text(ctx context.Context, v *artifact.Version) (string, error) {
+	if v.Size > MaxText {
+		return "", tooLong(v.Size, MaxText)
+	}
+	r, err := d.OpenContent(ctx, v)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	var text strings.Builder
+	text.Grow(int(v.Size))
+	if _, err := io.Copy(&text, r); err != nil {
+		return "", fmt.Errorf("read content: %w", err)
+	}
+	if !utf8.ValidString(text.String()) {
+		return "", artifact.Errorf(artifact.Unsupported, "The content is not text; read its bytes below /api/v2/artifacts/raw")
+	}
+	return text.String(), nil
+}
