@@ -48,6 +48,8 @@ var rooms = map[string]room{
 	"blob/blobtest":   {imports: "blob", testOnly: true},
 	"store":           {imports: "artifact"},
 	"store/storetest": {testOnly: true},
+	"scan":            {stdOnly: true},
+	"scan/scantest":   {testOnly: true},
 	"depot":           {imports: "artifact blob store"},
 	"auth":            {imports: "artifact"},
 	"run":             {imports: "artifact depot"},
@@ -487,7 +489,7 @@ func receiverExported(f *ast.FuncDecl) bool {
 
 // A skip tells its reader what to set, install or run.
 var skipReason = regexp.MustCompile(`[A-Z][A-Z0-9]+_[A-Z0-9_]+|(^|\s)-[a-z]|` +
-	`\b(PostgreSQL|Linux|root|tmpfs|mount|XFS|git|curl|python3|unzip|node|chromium|strace)\b`)
+	`\b(PostgreSQL|Linux|root|tmpfs|mount|XFS|git|curl|python3|unzip|node|chromium|strace|clamd)\b`)
 
 func TestTestsNeitherSleepNorSkipSilently(t *testing.T) {
 	for _, s := range sources(t) {
