@@ -99,6 +99,10 @@ type bound struct {
 	holds            func(x, limit float64) bool
 }
 
+func (b bound) message() string {
+	return "Input should be " + b.words + strconv.FormatFloat(b.limit, 'f', -1, 64)
+}
+
 func atLeast(n float64) bound {
 	return bound{"greater_than_equal", "greater than or equal to ", "ge", n, func(x, n float64) bool { return x >= n }}
 }
@@ -115,8 +119,7 @@ func above(n float64) bound {
 func (q *query) within(name string, x float64, bounds []bound) bool {
 	for _, b := range bounds {
 		if !b.holds(x, b.limit) {
-			q.refuse(name, b.kind, "Input should be "+b.words+strconv.FormatFloat(b.limit, 'f', -1, 64),
-				map[string]any{b.key: b.limit})
+			q.refuse(name, b.kind, b.message(), map[string]any{b.key: b.limit})
 			return false
 		}
 	}
