@@ -70,7 +70,7 @@ func (tx *Tx) EnsureLog(tenant string, log artifact.SessionID) (int64, error) {
 	}
 	us := tx.now.UnixMicro()
 	_, err = tx.exec("INSERT INTO sessions (key, tenant, id, status, created, updated, first_seq, last_seq) VALUES (?, ?, ?, ?, ?, ?, 1, 0) ON CONFLICT (tenant, id) DO NOTHING",
-		newKey(tx.now), tenant, string(log), artifact.StatusIdle, us, us)
+		tx.newKey(), tenant, string(log), artifact.StatusIdle, us, us)
 	if err != nil {
 		return 0, err
 	}

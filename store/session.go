@@ -194,11 +194,14 @@ func (r *Reads) Pending(ctx context.Context, limit int) ([]Tombstone, error) {
 }
 
 // newKey returns a key for a session: it grows with time, so that newer
-// sessions have larger keys, and its low 12 bits are random.
-func newKey(now time.Time) int64 {
+// sessions have larger keys, and its low 12 bits are random where this process
+// has not just given out a larger one. The transactions of a batch share a time.
+func (tx *Tx) newKey() int64 {
 	var b [2]byte
 	rand.Read(b[:]) // never fails
-	return (now.UnixMicro()-keyEpoch)<<12 | int64(binary.BigEndian.Uint16(b[:])&0xfff)
+	key := (tx.now.UnixMicro()-keyEpoch)<<12 | int64(binary.BigEndian.Uint16(b[:])&0xfff)
+	tx.db.lastKey = max(key, tx.db.lastKey+1)
+	return tx.db.lastKey
 }
 
 // keyEpoch is 2024-01-01; 63 bits last for 71 years from there.
@@ -222,7 +225,7 @@ func (tx *Tx) CreateSession(tenant string, id artifact.SessionID, metadata json.
 	}
 	us := tx.now.UnixMicro()
 	s := artifact.Session{
-		Key: newKey(tx.now), Tenant: tenant, ID: id, Status: artifact.StatusIdle, Created: tx.now.UTC(), Updated: tx.now.UTC(),
+		Key: tx.newKey(), Tenant: tenant, ID: id, Status: artifact.StatusIdle, Created: tx.now.UTC(), Updated: tx.now.UTC(),
 		FirstSeq: artifact.Seq(last + 1), LastSeq: artifact.Seq(last), Metadata: metadata,
 	}
 	n, err := tx.exec("INSERT INTO sessions (key, tenant, id, status, created, updated, first_seq, last_seq, metadata) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, id) DO NOTHING",

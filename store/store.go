@@ -44,18 +44,19 @@ type Options struct {
 type DB struct {
 	Reads
 	waiters
-	d      *dialect
-	opt    Options
-	write  *sql.DB // one connection, used by the writer only
-	read   *sql.DB
-	logID  string
-	file   string // of SQLite
-	jobs   chan *job
-	quit   chan struct{} // closed by Close
-	done   chan struct{} // closed when the writer has ended
-	failed chan struct{} // closed when no write can be trusted any more
-	err    error         // why; read it only after failed is closed
-	close  sync.Once
+	d       *dialect
+	opt     Options
+	write   *sql.DB // one connection, used by the writer only
+	read    *sql.DB
+	logID   string
+	file    string // of SQLite
+	lastKey int64  // of a session, the last one given out; the writer's
+	jobs    chan *job
+	quit    chan struct{} // closed by Close
+	done    chan struct{} // closed when the writer has ended
+	failed  chan struct{} // closed when no write can be trusted any more
+	err     error         // why; read it only after failed is closed
+	close   sync.Once
 }
 
 // OpenSQLite opens or makes the database in file, brings its schema up to date

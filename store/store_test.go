@@ -150,6 +150,24 @@ func TestTenantsMayUseOneID(t *testing.T) {
 	})
 }
 
+// Sessions that share a commit share its time; their keys must differ all the
+// same.
+func TestSessionsOfOneBatch(t *testing.T) {
+	eachDB(t, func(t *testing.T, db *DB) {
+		err := db.Tx(t.Context(), func(tx *Tx) error {
+			for i := range 400 {
+				if _, err := tx.CreateSession(artifact.DefaultTenant, artifact.SessionID(fmt.Sprint(i)), nil, false); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestGaplessUnderConcurrency follows a log while many append to it: what a
 // reader sees is always a prefix without a gap.
 func TestGaplessUnderConcurrency(t *testing.T) {

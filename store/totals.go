@@ -11,7 +11,7 @@ import (
 // Totals counts what the database holds. Deleted sessions are in Pending only.
 type Totals struct {
 	Sessions int64
-	Entries  int64
+	Entries  int64 // of sessions and libraries
 	Versions int64 // entries whose bytes are kept
 	Bytes    int64 // of those versions
 	Pending  int64 // deleted sessions whose rows are still to be purged
@@ -24,7 +24,7 @@ func (r *Reads) Totals(ctx context.Context) (Totals, error) {
 	const events = "SELECT COUNT(*), COALESCE(SUM(CASE WHEN e.blob > '' THEN 1 ELSE 0 END), 0), COALESCE(SUM(CASE WHEN e.blob > '' THEN e.size ELSE 0 END), 0)," +
 		" COALESCE(SUM(CASE WHEN e.blob = '' AND e.change <> '" + string(artifact.Deleted) + "' AND (e.source = '" + artifact.SourceWorkspace +
 		"' OR e.source = '" + artifact.SourceLibrary + "' AND e.until = 9223372036854775807) THEN 1 ELSE 0 END), 0)" +
-		" FROM events e JOIN sessions s ON s.key = e.session"
+		" FROM events e JOIN sessions s ON s.key = e.session WHERE s.id <> '" + string(artifact.AuditLog) + "'"
 	if err := r.q.row(ctx, events, nil, &t.Entries, &t.Versions, &t.Bytes, &t.Lost); err != nil {
 		return t, r.d.explain(err)
 	}
