@@ -236,24 +236,26 @@ func (z *zipping) file(ctx context.Context, v *artifact.Version) error {
 	if err := z.folders(v, name); err != nil {
 		return err
 	}
-	h := &zip.FileHeader{Name: z.top + name, Method: method(v, z.head[:n]), Modified: v.At.UTC()}
+	return packEntry(ctx, z.zw, z.top+name, v, z.head[:n], content)
+}
+
+// packEntry writes one file of an archive: its beginning, which was read, and
+// what follows in content.
+func packEntry(ctx context.Context, zw *zip.Writer, name string, v *artifact.Version, head []byte, content io.Reader) error {
+	h := &zip.FileHeader{Name: name, Method: method(v, head), Modified: v.At.UTC()}
 	h.SetMode(0o644)
-	w, err := z.zw.CreateHeader(h)
+	w, err := zw.CreateHeader(h)
 	if err != nil {
 		return err
 	}
-	if _, err := w.Write(z.head[:n]); err != nil {
+	if _, err := w.Write(head); err != nil {
 		return err
 	}
-	written := int64(n)
-	if n == len(z.head) {
-		more, err := blob.Copy(ctx, w, content)
-		if err != nil {
-			return err
-		}
-		written += more
+	more, err := blob.Copy(ctx, w, content)
+	if err != nil {
+		return err
 	}
-	if written != v.Size {
+	if written := int64(len(head)) + more; written != v.Size {
 		return fmt.Errorf("content of %s has %d bytes, not %d", v.ID(), written, v.Size)
 	}
 	return ctx.Err()
