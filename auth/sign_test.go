@@ -221,6 +221,15 @@ func TestKeysFollowOneAnother(t *testing.T) {
 	}
 }
 
+// The newest key is the one made last, whatever it is called.
+func TestTheNewestKeySigns(t *testing.T) {
+	newest := auth.SigningKey{ID: "a1", Secret: oldKey.Secret, Created: later}
+	s := newSigner(t, newKey, newest, oldKey)
+	if kid, _ := s.MAC("share"); kid != newest.ID {
+		t.Errorf("%s signs, want %s", kid, newest.ID)
+	}
+}
+
 // Keys of one time come in any order from the database; all nodes choose one.
 func TestKeysOfOneTime(t *testing.T) {
 	twin := auth.SigningKey{ID: "k9", Secret: oldKey.Secret, Created: newKey.Created}
