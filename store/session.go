@@ -17,8 +17,9 @@ import (
 // Reads are the queries, on whatever they are asked of: the pool of a [DB], or
 // one snapshot ([DB.Snapshot]).
 type Reads struct {
-	d *dialect
-	q *statements
+	d     *dialect
+	q     *statements
+	quota artifact.Quota // of tenants that have none of their own
 }
 
 // Snapshot runs f with queries that all see the same committed state.
@@ -30,7 +31,7 @@ func (db *DB) Snapshot(ctx context.Context, f func(*Reads) error) error {
 	defer tx.Rollback()
 	q := newStatements(db.d, tx)
 	defer q.close()
-	return f(&Reads{d: db.d, q: q})
+	return f(&Reads{d: db.d, q: q, quota: db.opt.Quota})
 }
 
 const sessionColumns = "key, tenant, id, status, created, updated, first_seq, last_seq, attachments, artifacts, size, metadata"

@@ -162,7 +162,7 @@ func open(ctx context.Context, d *dialect, write, read *sql.DB, file string, opt
 		d: d, opt: opt, write: write, read: read, file: file,
 		jobs: make(chan *job, maxBatch), quit: make(chan struct{}), done: make(chan struct{}), failed: make(chan struct{}),
 	}
-	db.Reads = Reads{d: d, q: newStatements(d, read)}
+	db.Reads = Reads{d: d, q: newStatements(d, read), quota: opt.Quota}
 	if err := db.prepare(ctx); err != nil {
 		return nil, errors.Join(err, write.Close(), read.Close())
 	}

@@ -144,20 +144,20 @@ func readTenant(ctx context.Context, s *statements, standard artifact.Quota, id 
 }
 
 // Tenant returns a tenant, also one that was deleted, or [ErrNoTenant].
-func (db *DB) Tenant(ctx context.Context, id string) (Tenant, error) {
-	t, err := readTenant(ctx, db.q, db.opt.Quota, id)
-	return t, db.d.explain(err)
+func (r *Reads) Tenant(ctx context.Context, id string) (Tenant, error) {
+	t, err := readTenant(ctx, r.q, r.quota, id)
+	return t, r.d.explain(err)
 }
 
 // Tenants returns every tenant that was not deleted, in the order of their ids.
-func (db *DB) Tenants(ctx context.Context) ([]Tenant, error) {
+func (r *Reads) Tenants(ctx context.Context) ([]Tenant, error) {
 	var list []Tenant
-	err := db.q.rows(ctx, "SELECT "+tenantColumns+" FROM tenants WHERE deleted = 0 ORDER BY id", nil, func(scan func(...any) error) error {
-		t, err := scanTenant(scan, db.opt.Quota)
+	err := r.q.rows(ctx, "SELECT "+tenantColumns+" FROM tenants WHERE deleted = 0 ORDER BY id", nil, func(scan func(...any) error) error {
+		t, err := scanTenant(scan, r.quota)
 		list = append(list, t)
 		return err
 	})
-	return list, db.d.explain(err)
+	return list, r.d.explain(err)
 }
 
 // CreateTenant makes a tenant, or returns an Exists error, also where there was

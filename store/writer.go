@@ -41,7 +41,7 @@ type Tx struct {
 func (tx *Tx) Now() time.Time { return tx.now }
 
 // Reads returns the queries as the transaction sees them.
-func (tx *Tx) Reads() *Reads { return &Reads{d: tx.db.d, q: tx.s} }
+func (tx *Tx) Reads() *Reads { return &Reads{d: tx.db.d, q: tx.s, quota: tx.db.opt.Quota} }
 
 func (tx *Tx) exec(query string, args ...any) (int64, error) {
 	return tx.s.exec(tx.ctx, query, args...)
