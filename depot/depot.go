@@ -55,14 +55,15 @@ func (o *Options) defaults() {
 
 // Depot is the use cases over one database, one bucket and one folder.
 type Depot struct {
-	db       *store.DB
-	bucket   *blob.Bucket
-	opt      Options
-	tails    tails
-	watch    *watcher
-	manifest *manifests
-	sweeping hold
-	purging  purging
+	db        *store.DB
+	bucket    *blob.Bucket
+	opt       Options
+	tails     tails
+	watch     *watcher
+	manifest  *manifests
+	sweeping  hold
+	purging   purging
+	followers followers
 
 	wareHouse *os.File // the folder, open
 	reflink   bool     // it can share bytes with the bucket
@@ -128,6 +129,9 @@ func (d *Depot) background(f func(ctx context.Context)) {
 
 // Database returns the rows, for readiness and for tests.
 func (d *Depot) Database() *store.DB { return d.db }
+
+// MaxUpload is how many bytes one file may have; 0 is any.
+func (d *Depot) MaxUpload() int64 { return d.opt.MaxUpload }
 
 // LogID names the log (see [store.DB.LogID]).
 func (d *Depot) LogID() string { return d.db.LogID() }

@@ -29,7 +29,8 @@ type Follower struct {
 
 // Follow returns a follower that begins after the cursor. A cursor that is
 // older than the kept log, ahead of it, or of another log is a Gone error with
-// the facts "oldest" and "last", both valid cursors.
+// the facts "oldest" and "last", both valid cursors; where the tenant follows as
+// much as it may, a Full error.
 func (d *Depot) Follow(ctx context.Context, tenant string, id artifact.SessionID, c Cursor) (*Follower, error) {
 	s, err := d.db.Session(ctx, tenant, id)
 	if err != nil {
@@ -39,6 +40,13 @@ func (d *Depot) Follow(ctx context.Context, tenant string, id artifact.SessionID
 		c.After = s.LastSeq
 	}
 	if err := d.expired(&s, c); err != nil {
+		return nil, err
+	}
+	owner, err := d.db.Tenant(ctx, tenant)
+	if err == nil {
+		err = d.followers.take(tenant, owner.Quota.Followers)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return &Follower{Session: s, d: d, t: d.tails.get(&s), after: c.After}, nil
@@ -61,7 +69,10 @@ func (d *Depot) expired(s *artifact.Session, c Cursor) error {
 func (f *Follower) After() artifact.Seq { return f.after }
 
 // Close gives up the follower's share of the reader.
-func (f *Follower) Close() { f.d.tails.put(f.t) }
+func (f *Follower) Close() {
+	f.d.tails.put(f.t)
+	f.d.followers.give(f.Session.Tenant)
+}
 
 // Next returns the entries that follow: at least one if wait is set, which may
 // take until ctx ends, otherwise those that are there, perhaps none. After the

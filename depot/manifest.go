@@ -52,9 +52,14 @@ type ManifestRef struct {
 // Record returns the manifest's record of a version.
 func (d *Depot) Record(v *artifact.Version) ManifestRecord {
 	updated := artifact.UnixSeconds(v.At)
-	created, ok := v.Extra[createdAt].(float64)
-	if !ok {
-		created = updated
+	created := updated
+	switch at := v.Extra[createdAt].(type) {
+	case float64:
+		created = at
+	case json.Number: // as it was read from a row
+		if t, err := at.Float64(); err == nil {
+			created = t
+		}
 	}
 	return ManifestRecord{
 		Ref: ManifestRef{

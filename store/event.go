@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"database/sql"
@@ -33,7 +34,9 @@ func scanEntry(scan func(...any) error, id artifact.SessionID, more ...any) (art
 	v.Seq, v.At = e.Seq, e.At
 	v.Name = v.Path[strings.LastIndexByte(v.Path, '/')+1:]
 	if len(e.Data) > 0 {
-		if err := json.Unmarshal(e.Data, &v.Extra); err != nil {
+		numbers := json.NewDecoder(bytes.NewReader(e.Data))
+		numbers.UseNumber() // keeps every digit
+		if err := numbers.Decode(&v.Extra); err != nil {
 			return e, fmt.Errorf("extra of entry %d: %w", e.Seq, err)
 		}
 	}

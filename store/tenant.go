@@ -204,7 +204,7 @@ func (tx *Tx) oneTenant(query string, args ...any) error {
 func (r *Reads) UsageFaults(ctx context.Context) ([]string, error) {
 	var faults []string
 	const query = "SELECT t.id, t.bytes, t.files, t.sessions, COALESCE(SUM(s.size), 0), COALESCE(SUM(s.attachments + s.artifacts), 0), COUNT(CASE WHEN s." + notALog + " THEN 1 END)" +
-		" FROM tenants t LEFT JOIN sessions s ON s.tenant = t.id GROUP BY t.id, t.bytes, t.files, t.sessions"
+		" FROM tenants t LEFT JOIN sessions s ON s.tenant = t.id WHERE t.deleted = 0 GROUP BY t.id, t.bytes, t.files, t.sessions"
 	err := r.q.rows(ctx, query, nil, func(scan func(...any) error) error {
 		var id string
 		var said, sum Usage

@@ -1,0 +1,81 @@
+package depot
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/vitrine-hq/vitrine/artifact"
+	"github.com/vitrine-hq/vitrine/store"
+)
+
+// DeleteTenant deletes the sessions and the library of a tenant, which has to
+// be marked as deleted before, so that nothing is added meanwhile. It can be
+// called again after it was interrupted. The audit log stays: who deleted what
+// must be known afterwards.
+func (d *Depot) DeleteTenant(ctx context.Context, tenant string) error {
+	for {
+		list, err := d.db.Sessions(ctx, store.SessionQuery{Tenant: tenant, Limit: pageSize})
+		if err != nil {
+			return err
+		}
+		for i := range list {
+			err := d.DeleteSession(ctx, tenant, list[i].ID)
+			if err != nil && !errors.Is(err, store.ErrNoSession) { // somebody else was faster
+				return err
+			}
+		}
+		if len(list) < pageSize {
+			break
+		}
+	}
+	lib, err := d.db.Log(ctx, tenant, artifact.LibraryLog)
+	if err != nil || lib.Key == 0 {
+		return err
+	}
+	return d.deleteSession(ctx, &lib, time.Time{})
+}
+
+// Usage returns what a tenant uses and may use.
+func (d *Depot) Usage(ctx context.Context, tenant string) (store.Tenant, error) {
+	return d.db.Tenant(ctx, tenant)
+}
+
+// followers counts the open streams of each tenant on this node.
+type followers struct {
+	mu sync.Mutex
+	m  map[string]int64
+}
+
+// take counts one more in, or returns a Full error where the quota is used up.
+func (f *followers) take(tenant string, quota int64) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n := f.m[tenant]; quota > 0 && n >= quota {
+		e := artifact.Errorf(artifact.Full, "The tenant's quota of %d open followers does not allow this", quota)
+		e.Code = "BIZ_QUOTA_EXCEEDED"
+		e.Facts = map[string]any{"quota": "followers", "limit": quota, "used": n}
+		return e
+	}
+	if f.m == nil {
+		f.m = make(map[string]int64)
+	}
+	f.m[tenant]++
+	return nil
+}
+
+func (f *followers) give(tenant string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.m[tenant]--; f.m[tenant] == 0 {
+		delete(f.m, tenant)
+	}
+}
+
+// FollowersOf returns how many streams of a tenant are open on this node.
+func (d *Depot) FollowersOf(tenant string) int64 {
+	d.followers.mu.Lock()
+	defer d.followers.mu.Unlock()
+	return d.followers.m[tenant]
+}
