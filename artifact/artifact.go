@@ -96,6 +96,7 @@ type Version struct {
 	Until  Seq    // the entry that superseded it; [Current] while it stands
 	Number int64  // of a library's artifact: 1, 2, 3, …
 	Scan   string // what a scanner said; see [ScanPending]
+	Owner  string // who may read the bytes while Scan is [ScanPending]; empty is nobody
 	Stat   string // what the file looked like on disk when captured, see package depot; of a move in a library, the path before
 	Root   string // absolute session directory, only where local paths are shown
 }
@@ -113,11 +114,14 @@ func (v *Version) Upload() bool { return v.Source == SourceUpload }
 func (v *Version) Cleaned() bool { return v.Change != Deleted && v.Key == "" }
 
 // Storage says how the bytes are kept: "copy" for uploads, "reference" for
-// workspace files, "cleaned" once they are deleted (contract, sessions §1).
+// workspace files, "cleaned" once they are deleted (contract, sessions §1), and
+// "quarantined" where a scanner found something.
 func (v *Version) Storage() string {
 	switch {
 	case v.Cleaned():
 		return "cleaned"
+	case v.Scan == ScanFound:
+		return "quarantined"
 	case v.Upload():
 		return "copy"
 	}
@@ -136,10 +140,11 @@ func (v *Version) Kind() string {
 
 // Types of log entries of this package's making. Runs add their own.
 const (
-	TypeArtifact = "artifact_created"    // a file was created, updated or deleted in the workspace
-	TypeUpload   = "attachment_uploaded" // a file was uploaded
-	TypeCleaned  = "attachments_cleaned" // the bytes of uploads were deleted
-	TypeDeleted  = "session_deleted"     // always the last entry
+	TypeArtifact    = "artifact_created"     // a file was created, updated or deleted in the workspace
+	TypeUpload      = "attachment_uploaded"  // a file was uploaded
+	TypeCleaned     = "attachments_cleaned"  // the bytes of uploads were deleted
+	TypeQuarantined = "artifact_quarantined" // a scanner found something in a version, also of a library
+	TypeDeleted     = "session_deleted"      // always the last entry
 )
 
 // Entry is one entry of a session's log.

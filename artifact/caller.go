@@ -118,6 +118,15 @@ func (c *Caller) Actor() string {
 	return "system"
 }
 
+// Owner returns who a content belongs to that the caller writes: the actor and,
+// because a client acts for many, its user.
+func (c *Caller) Owner() string {
+	if c.Kind == CallerOAuth {
+		return c.Actor() + " " + c.User
+	}
+	return c.Actor()
+}
+
 type callerKey struct{}
 
 // WithCaller returns a context that says who asks.

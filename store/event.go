@@ -16,14 +16,14 @@ import (
 )
 
 const eventColumns = "e.seq, e.type, e.at, e.data, COALESCE(e.attachment, ''), COALESCE(e.event_id, ''), COALESCE(e.change, ''), COALESCE(e.until, 0), " +
-	"COALESCE(e.path, ''), COALESCE(e.mime, ''), COALESCE(e.source, ''), COALESCE(e.node, ''), COALESCE(e.size, 0), COALESCE(e.sha256, ''), COALESCE(e.blob, ''), COALESCE(e.stat, ''), COALESCE(e.version, 0), COALESCE(e.scan, '')"
+	"COALESCE(e.path, ''), COALESCE(e.mime, ''), COALESCE(e.source, ''), COALESCE(e.node, ''), COALESCE(e.size, 0), COALESCE(e.sha256, ''), COALESCE(e.blob, ''), COALESCE(e.stat, ''), COALESCE(e.version, 0), COALESCE(e.scan, ''), COALESCE(e.owner, '')"
 
 func scanEntry(scan func(...any) error, id artifact.SessionID, more ...any) (artifact.Entry, error) {
 	e := artifact.Entry{Session: id}
 	v := artifact.Version{Session: id}
 	var at int64
 	into := append([]any{&e.Seq, &e.Type, &at, &e.Data, &v.Attachment, &v.EventID, &v.Change, &v.Until,
-		&v.Path, &v.MIME, &v.Source, &v.Node, &v.Size, &v.SHA256, &v.Key, &v.Stat, &v.Number, &v.Scan}, more...)
+		&v.Path, &v.MIME, &v.Source, &v.Node, &v.Size, &v.SHA256, &v.Key, &v.Stat, &v.Number, &v.Scan, &v.Owner}, more...)
 	if err := scan(into...); err != nil {
 		return e, err
 	}
@@ -268,9 +268,9 @@ func (tx *Tx) insertVersion(key int64, typ string, v *artifact.Version) error {
 		}
 		extra = string(b)
 	}
-	_, err := tx.exec("INSERT INTO events (session, seq, type, at, data, attachment, event_id, change, until, path, mime, source, node, size, sha256, blob, stat, version, scan) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+	_, err := tx.exec("INSERT INTO events (session, seq, type, at, data, attachment, event_id, change, until, path, mime, source, node, size, sha256, blob, stat, version, scan, owner) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		key, int64(v.Seq), typ, tx.now.UnixMicro(), extra, v.Attachment, v.EventID, string(v.Change), int64(v.Until),
-		v.Path, v.MIME, v.Source, v.Node, v.Size, v.SHA256, v.Key, v.Stat, null(v.Number), null(v.Scan))
+		v.Path, v.MIME, v.Source, v.Node, v.Size, v.SHA256, v.Key, v.Stat, null(v.Number), null(v.Scan), null(v.Owner))
 	if err != nil && tx.db.d.verdict(err) == constraint {
 		return ErrChanged // another version stands at the path
 	}

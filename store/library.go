@@ -222,7 +222,7 @@ func (tx *Tx) DeleteFile(lib int64, v *artifact.Version) (blobs []string, err er
 	}
 	from := v.Seq
 	tx.place(v, seq)
-	v.Change, v.Until, v.Key, v.Size, v.SHA256, v.Extra, v.Number = artifact.Deleted, seq, "", 0, "", nil, 0
+	v.Change, v.Until, v.Key, v.Size, v.SHA256, v.Extra, v.Number, v.Scan, v.Owner = artifact.Deleted, seq, "", 0, "", nil, 0, "", ""
 	if err := tx.supersede(lib, v, from); err != nil {
 		return nil, err
 	}

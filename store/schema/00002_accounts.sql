@@ -156,8 +156,12 @@ CREATE INDEX replays_created ON replays (created);
 -- A tenant's library is the log with the id /library, its audit log the one
 -- with the id /audit. version counts the versions of a library's artifact; it
 -- is NULL elsewhere and in entries that a move took the content from. scan is
--- what a scanner said of the content; NULL where none was asked.
+-- what a scanner said of the content, NULL where none was asked; owner is who
+-- may read the content before the scanner has said anything.
 ALTER TABLE events ADD COLUMN version BIGINT;
-ALTER TABLE events ADD COLUMN scan TEXT;
+ALTER TABLE events ADD COLUMN scan TEXT {{ordered}};
+ALTER TABLE events ADD COLUMN owner TEXT;
 CREATE INDEX events_version ON events (session, attachment, version) WHERE version IS NOT NULL;
-CREATE INDEX events_scan ON events (session, seq) WHERE scan = 'pending';
+
+-- What is pending, failed or found; 'clean' comes before them all.
+CREATE INDEX events_scan ON events (scan, at, session, seq) WHERE scan > 'clean' AND blob > '';
