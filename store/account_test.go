@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -69,6 +70,21 @@ func TestKeys(t *testing.T) {
 		if made, err := db.AnyKey(ctx); !made || err != nil {
 			t.Errorf("AnyKey after all were revoked = %v, %v", made, err)
 		}
+	})
+}
+
+// TestReadsOfTx asks within a transaction, for a client that has left.
+func TestReadsOfTx(t *testing.T) {
+	eachDB(t, func(t *testing.T, db *DB) {
+		left, leave := context.WithCancel(t.Context())
+		leave()
+		change(t, db, func(tx *Tx) error {
+			if err := tx.CreateUser(User{ID: "usr_1", Tenant: artifact.DefaultTenant}); err != nil {
+				return err
+			}
+			_, err := tx.Reads().User(left, artifact.DefaultTenant, "usr_1")
+			return err
+		})
 	})
 }
 

@@ -15,14 +15,23 @@ type preparer interface {
 
 // statements prepares each statement once and keeps it.
 type statements struct {
-	d  *dialect
-	on preparer
-	mu sync.Mutex
-	m  map[string]*sql.Stmt
+	d     *dialect
+	on    preparer
+	whole bool // contexts do not cut a statement off, which would end the connection of all who share it
+	mu    sync.Mutex
+	m     map[string]*sql.Stmt
 }
 
 func newStatements(d *dialect, on preparer) *statements {
 	return &statements{d: d, on: on, m: make(map[string]*sql.Stmt)}
+}
+
+// until returns the context that a statement runs under.
+func (s *statements) until(ctx context.Context) context.Context {
+	if s.whole {
+		return context.WithoutCancel(ctx)
+	}
+	return ctx
 }
 
 func (s *statements) get(ctx context.Context, query string) (*sql.Stmt, error) {
@@ -49,6 +58,7 @@ func (s *statements) close() {
 }
 
 func (s *statements) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	ctx = s.until(ctx)
 	st, err := s.get(ctx, query)
 	if err != nil {
 		return 0, err
@@ -61,6 +71,7 @@ func (s *statements) exec(ctx context.Context, query string, args ...any) (int64
 }
 
 func (s *statements) row(ctx context.Context, query string, args []any, into ...any) error {
+	ctx = s.until(ctx)
 	st, err := s.get(ctx, query)
 	if err != nil {
 		return err
@@ -70,6 +81,7 @@ func (s *statements) row(ctx context.Context, query string, args []any, into ...
 
 // rows calls each for every row of the answer, with a function that scans it.
 func (s *statements) rows(ctx context.Context, query string, args []any, each func(scan func(...any) error) error) error {
+	ctx = s.until(ctx)
 	st, err := s.get(ctx, query)
 	if err != nil {
 		return err

@@ -40,7 +40,8 @@ type Tx struct {
 // Now returns the time of the transaction, to the microsecond.
 func (tx *Tx) Now() time.Time { return tx.now }
 
-// Reads returns the queries as the transaction sees them.
+// Reads returns the queries as the transaction sees them. Their context does not
+// cut them off.
 func (tx *Tx) Reads() *Reads { return &Reads{d: tx.db.d, q: tx.s, quota: tx.db.opt.Quota} }
 
 func (tx *Tx) exec(query string, args ...any) (int64, error) {
@@ -137,6 +138,7 @@ func (w *session) connect() error {
 		return fmt.Errorf("connect: %w", err)
 	}
 	w.conn, w.s = conn, newStatements(w.db.d, conn)
+	w.s.whole = true
 	for _, q := range []string{w.db.d.begin, "SAVEPOINT one", "RELEASE SAVEPOINT one", "ROLLBACK TO SAVEPOINT one", "ROLLBACK", "COMMIT"} {
 		// Now, because PostgreSQL prepares nothing inside a failed transaction.
 		if _, err := w.s.get(context.Background(), q); err != nil {
