@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vitrine-hq/vitrine/artifact"
+	"github.com/vitrine-hq/vitrine/auth"
 	"github.com/vitrine-hq/vitrine/store"
 )
 
@@ -22,11 +23,12 @@ type Options struct {
 	Issuer         string // public address of the server
 	Now            func() time.Time
 	Log            *slog.Logger
-	AccessLife     time.Duration // of an access token; 72 hours
-	RefreshLife    time.Duration // of a grant since it was last used; 30 days
-	Grace          time.Duration // in which a refresh token may come again; 60 seconds
-	Recheck        time.Duration // between looks at what other nodes revoked; 500 milliseconds
-	DeviceInterval time.Duration // between polls of the device flow; 5 seconds
+	External       *auth.External // issuer of tokens that are taken besides our own, or nil
+	AccessLife     time.Duration  // of an access token; 72 hours
+	RefreshLife    time.Duration  // of a grant since it was last used; 30 days
+	Grace          time.Duration  // in which a refresh token may come again; 60 seconds
+	Recheck        time.Duration  // between looks at what other nodes revoked; 500 milliseconds
+	DeviceInterval time.Duration  // between polls of the device flow; 5 seconds
 }
 
 func (o *Options) setDefaults() {
@@ -54,19 +56,21 @@ func (o *Options) setDefaults() {
 
 // Accounts are the accounts in one database.
 type Accounts struct {
-	db      *store.DB
-	opt     Options
-	keys    keyring
-	revoked revocations
-	stop    context.CancelFunc
-	running sync.WaitGroup
+	db       *store.DB
+	opt      Options
+	keys     keyring
+	revoked  revocations
+	seen     sightings
+	refusals chan refusal
+	stop     context.CancelFunc
+	running  sync.WaitGroup
 }
 
 // Open returns the accounts in db. It makes the first signing key where there
 // is none and then follows, until Close, what other nodes change.
 func Open(ctx context.Context, db *store.DB, opt Options) (*Accounts, error) {
 	opt.setDefaults()
-	a := &Accounts{db: db, opt: opt}
+	a := &Accounts{db: db, opt: opt, refusals: make(chan refusal, maxRefusals)}
 	a.keys.issuer, a.revoked.opt = opt.Issuer, &a.opt
 	if err := a.firstSigningKey(ctx); err != nil {
 		return nil, fmt.Errorf("make signing key: %w", err)
@@ -76,10 +80,14 @@ func Open(ctx context.Context, db *store.DB, opt Options) (*Accounts, error) {
 	}
 	ctx, a.stop = context.WithCancel(context.WithoutCancel(ctx))
 	a.running.Go(func() { a.follow(ctx) })
+	// Beside it: revocations wait for nothing.
+	a.running.Go(func() { a.tidy(ctx) })
+	a.running.Go(func() { a.tell(ctx) })
 	return a, nil
 }
 
-// Close ends what Open started. The database is the caller's.
+// Close ends what Open started, and must not be called while somebody logs in.
+// The database is the caller's.
 func (a *Accounts) Close() error {
 	a.stop()
 	a.running.Wait()

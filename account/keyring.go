@@ -102,11 +102,18 @@ func (a *Accounts) firstSigningKey(ctx context.Context) error {
 		if err != nil || len(keys) > 0 {
 			return err
 		}
-		return createSigningKey(tx)
+		_, err = createSigningKey(tx, nil)
+		return err
 	})
 }
 
-func createSigningKey(tx *store.Tx) error {
-	k := auth.NewSigningKey(tx.Now())
-	return tx.CreateSigningKey(store.SigningKey{ID: k.ID, Secret: k.Secret, Created: k.Created})
+// createSigningKey makes the newest of all keys, whatever the clocks of the
+// nodes say. The transaction must be [store.Tx.Alone].
+func createSigningKey(tx *store.Tx, after []store.SigningKey) (id string, err error) {
+	now := tx.Now()
+	if n := len(after); n > 0 && !now.After(after[n-1].Created) {
+		now = after[n-1].Created.Add(time.Microsecond)
+	}
+	k := auth.NewSigningKey(now)
+	return k.ID, tx.CreateSigningKey(store.SigningKey{ID: k.ID, Secret: k.Secret, Created: k.Created})
 }
