@@ -263,6 +263,16 @@ func TestPrune(t *testing.T) {
 					return err
 				}
 			}
+			for _, insert := range []string{
+				"INSERT INTO clients (id, metadata, created, used) VALUES ('old', '', 1000, 0), ('used', '', 1000, 1), ('new', '', 2000, 0)",
+				"INSERT INTO replays (tenant, name, request, answer, created) VALUES ('pf_a', 'old', '', '', 1000), ('pf_b', 'old', '', '', 2000)",
+				"INSERT INTO device_codes (hash, user_code, client, scopes, created, expires, pause, state) VALUES ('old', 'a', '', '', 0, 1000, 5, ''), ('new', 'b', '', '', 0, 2000, 5, '')",
+				"INSERT INTO auth_codes (hash, client, redirect_uri, challenge, resource, scopes, tenant, owner, key_id, expires) VALUES ('old', '', '', '', '', '', '', '', '', 1000), ('new', '', '', '', '', '', '', '', '', 2000)",
+			} {
+				if _, err := tx.exec(insert); err != nil {
+					return err
+				}
+			}
 			return errors.Join(tx.CreateGrant(Grant{ID: "new", Expires: late}),
 				tx.Revoke("key", "a", early), tx.Revoke("key", "b", late),
 				tx.CreateShare(Share{ID: "a", Expires: early}), tx.CreateShare(Share{ID: "b", Expires: late}))
@@ -280,6 +290,12 @@ func TestPrune(t *testing.T) {
 		})
 		if want := []bool{false, true, true, true, true, true, true, true}; !slices.Equal(done, want) {
 			t.Errorf("done = %v, want %v", done, want)
+		}
+		for table, want := range map[string]int{"clients": 2, "replays": 1, "device_codes": 1, "auth_codes": 1} {
+			var n int
+			if err := db.q.row(t.Context(), "SELECT COUNT(*) FROM "+table, nil, &n); err != nil || n != want {
+				t.Errorf("%d rows of %s are left, %v; want %d", n, table, err, want)
+			}
 		}
 		if _, err := db.Grant(t.Context(), "new"); err != nil {
 			t.Errorf("the grant that is still good: %v", err)
