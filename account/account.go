@@ -62,6 +62,7 @@ type Accounts struct {
 	revoked  revocations
 	seen     sightings
 	refusals chan refusal
+	guesses  guesses
 	stop     context.CancelFunc
 	running  sync.WaitGroup
 }
