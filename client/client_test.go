@@ -66,6 +66,15 @@ func TestErrors(t *testing.T) {
 			want: &Error{Status: 422, Code: "VALIDATION_ERROR", Message: "query.limit: too big; body.3: bad", CorrelationID: "cid"},
 		},
 		{
+			name: "envelope", status: 413,
+			body: `{"status":"error","error":{"code":"VAL_FIELD_TOO_LONG","message":"too long","details":{"max_length":9},"field_errors":null},"meta":{"request_id":"r"}}`,
+			want: &Error{Status: 413, Code: "VAL_FIELD_TOO_LONG", Message: "too long", CorrelationID: "cid", Details: map[string]any{"max_length": 9.0}},
+		},
+		{
+			name: "oauth", status: 400, body: `{"error":"slow_down","error_description":"Ask less often"}`,
+			want: &Error{Status: 400, Code: "slow_down", Message: "Ask less often", CorrelationID: "cid"},
+		},
+		{
 			name: "proxy", status: 502, body: "<html>bad gateway", retry: "7",
 			want: &Error{Status: 502, CorrelationID: "cid", RetryAfter: 7 * time.Second},
 		},
@@ -96,18 +105,17 @@ func TestErrors(t *testing.T) {
 }
 
 func TestErrorsIs(t *testing.T) {
-	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		status := http.StatusNotFound
-		if r.Method == http.MethodPost {
-			status = http.StatusConflict
+	all := []error{ErrNotFound, ErrExists, ErrEdit, ErrStale, ErrUnauthorized}
+	for want, e := range map[error]*Error{
+		ErrNotFound: {Status: 404}, ErrExists: {Status: 409}, ErrStale: {Status: 412}, ErrUnauthorized: {Status: 401},
+		ErrEdit: {Status: 409, Details: map[string]any{"reason": "ambiguous"}},
+		nil:     {Status: 500},
+	} {
+		for _, target := range all {
+			if got := errors.Is(e, target); got != (target == want) {
+				t.Errorf("%d %v is %q: %v", e.Status, e.Details, target, got)
+			}
 		}
-		w.WriteHeader(status)
-	})
-	if err := c.DeleteSession(t.Context(), "s"); !errors.Is(err, ErrNotFound) || errors.Is(err, ErrExists) {
-		t.Errorf("delete: got %v, want ErrNotFound", err)
-	}
-	if _, err := c.CreateSession(t.Context(), "s", nil); !errors.Is(err, ErrExists) || errors.Is(err, ErrNotFound) {
-		t.Errorf("create: got %v, want ErrExists", err)
 	}
 }
 
