@@ -1,6 +1,7 @@
 // Package client speaks the HTTP API of a Vitrine server: sessions, uploads,
-// the log, single artifacts and zips. It knows nothing of how a server keeps
-// them. Read this file first, then follow.go.
+// the log, single artifacts and zips; the library with its path artifacts; and
+// logging in. It knows nothing of how a server keeps them. Read this file first,
+// then follow.go, library.go and token.go.
 //
 // # Compatibility
 //
@@ -10,14 +11,15 @@
 // [Error].Code and [Entry].Type gain values, so expect unknown ones. A client
 // works with every server of the same major version: keys that it does not
 // know are ignored, and what an older server does not send is left zero. Types
-// of package artifact that appear here (SessionID, Seq, Filter) are part of the
-// promise, the rest of that package is not. The text of errors is for people.
+// of package artifact that appear here (SessionID, Seq, Path, Filter) are part of
+// the promise, the rest of that package is not. The text of errors is for people.
 package client
 
 import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -43,6 +45,18 @@ type Options struct {
 	UserAgent string
 	// Silence replaces the constant of this name.
 	Silence time.Duration
+	// Key is an API key. The client exchanges it for a token, which it renews by
+	// itself. Without Key and Tokens it shows nothing, which an open server allows
+	// for everything but the library.
+	Key string
+	// Tokens are those of an earlier client, or of another issuer that the server
+	// trusts. They are used before Key is.
+	Tokens Tokens
+	// Renew, if set, stands around each renewal of tokens. It is told those that
+	// are no longer good, and renews them, or later ones, with next. So it can lock
+	// what it keeps them in, return those that another program has got meanwhile,
+	// and keep the new ones.
+	Renew func(ctx context.Context, used Tokens, next func(context.Context, Tokens) (Tokens, error)) (Tokens, error)
 	// Backoff returns how long to wait before the n-th try (1, 2, …) to
 	// connect again after a loss. Without it the wait doubles from a quarter
 	// of a second up to 30 seconds, with jitter.
@@ -53,6 +67,7 @@ type Options struct {
 type Client struct {
 	base *url.URL
 	opt  Options
+	cred credentials
 }
 
 // New returns a client of the server at base, such as "http://127.0.0.1:6400".
@@ -79,7 +94,7 @@ func New(base string, opt Options) (*Client, error) {
 	if opt.Backoff == nil {
 		opt.Backoff = backoff
 	}
-	return &Client{base: u, opt: opt}, nil
+	return &Client{base: u, opt: opt, cred: credentials{tokens: opt.Tokens}}, nil
 }
 
 func transport() *http.Transport {
@@ -156,8 +171,37 @@ func (c *Client) request(ctx context.Context, method, address string, body io.Re
 }
 
 // send returns the response to req when its status is below 400, and an *Error
-// otherwise.
+// otherwise. A token that is no longer good is renewed, and the request sent
+// once more; it is not if its body can be read only once, which is ErrRenewed.
 func (c *Client) send(req *http.Request) (*http.Response, error) {
+	ctx := req.Context()
+	used, err := c.fresh(ctx)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.try(req, used.Access)
+	if used.Access == "" || !errors.Is(err, ErrUnauthorized) {
+		return resp, err
+	}
+	next, rerr := c.renew(ctx, used)
+	switch {
+	case errors.Is(rerr, errNoRenewal), refused(rerr):
+		return nil, err
+	case rerr != nil:
+		return nil, rerr
+	}
+	again, ok := rewound(req)
+	if !ok {
+		return nil, renewed(err)
+	}
+	return c.try(again, next.Access)
+}
+
+// try sends req with a bearer, or without.
+func (c *Client) try(req *http.Request, bearer string) (*http.Response, error) {
+	if bearer != "" {
+		req.Header.Set("Authorization", "Bearer "+bearer)
+	}
 	resp, err := c.opt.HTTP.Do(req)
 	if err != nil {
 		return nil, err
@@ -172,26 +216,39 @@ func (c *Client) send(req *http.Request) (*http.Response, error) {
 // call sends in as JSON, unless it is nil, and decodes the answer into out,
 // unless that is nil.
 func (c *Client) call(ctx context.Context, method, address string, in, out any) error {
-	var body io.Reader
-	if in != nil {
-		text, err := json.Marshal(in)
-		if err != nil {
-			return fmt.Errorf("encode request: %w", err)
-		}
-		body = bytes.NewReader(text)
-	}
-	req, err := c.request(ctx, method, address, body)
+	req, err := c.withJSON(ctx, method, address, in)
 	if err != nil {
 		return err
-	}
-	if in != nil {
-		req.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := c.send(req)
 	if err != nil {
 		return err
 	}
 	return decode(resp, out)
+}
+
+// withJSON returns a request with in as its body, unless that is nil.
+func (c *Client) withJSON(ctx context.Context, method, address string, in any) (*http.Request, error) {
+	if in == nil {
+		return c.request(ctx, method, address, nil)
+	}
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(in); err != nil {
+		return nil, fmt.Errorf("encode request: %w", err)
+	}
+	req, err := c.request(ctx, method, address, &text)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	return req, nil
+}
+
+// envelope is how /api/v2 answers.
+type envelope struct {
+	Data any `json:"data"`
 }
 
 // decode reads the whole of an answer, so that its connection serves again.

@@ -105,15 +105,17 @@ func TestErrors(t *testing.T) {
 }
 
 func TestErrorsIs(t *testing.T) {
-	all := []error{ErrNotFound, ErrExists, ErrEdit, ErrStale, ErrUnauthorized}
-	for want, e := range map[error]*Error{
-		ErrNotFound: {Status: 404}, ErrExists: {Status: 409}, ErrStale: {Status: 412}, ErrUnauthorized: {Status: 401},
-		ErrEdit: {Status: 409, Details: map[string]any{"reason": "ambiguous"}},
-		nil:     {Status: 500},
+	kinds := []error{ErrNotFound, ErrExists, ErrEdit, ErrStale, ErrUnauthorized}
+	for _, tt := range []struct {
+		e    Error
+		want int // of kinds
+	}{
+		{Error{Status: 404}, 0}, {Error{Status: 409}, 1}, {Error{Status: 409, Details: map[string]any{"reason": "ambiguous"}}, 2},
+		{Error{Status: 412}, 3}, {Error{Status: 401}, 4}, {Error{Status: 500}, -1},
 	} {
-		for _, target := range all {
-			if got := errors.Is(e, target); got != (target == want) {
-				t.Errorf("%d %v is %q: %v", e.Status, e.Details, target, got)
+		for i, kind := range kinds {
+			if got := errors.Is(&tt.e, kind); got != (i == tt.want) {
+				t.Errorf("%d with %v is %q: %v", tt.e.Status, tt.e.Details, kind, got)
 			}
 		}
 	}

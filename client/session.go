@@ -14,14 +14,18 @@ import (
 	"github.com/vitrine-hq/vitrine/artifact"
 )
 
-// Time is a moment as the API writes it: seconds since 1970 with a fraction.
+// Time is a moment as the API of sessions writes it: seconds since 1970 with a
+// fraction. Logs of a tenant write it as RFC 3339, which is read too.
 type Time struct{ time.Time }
 
 // MarshalJSON writes seconds.
 func (t Time) MarshalJSON() ([]byte, error) { return json.Marshal(artifact.UnixSeconds(t.Time)) }
 
-// UnmarshalJSON reads seconds; null leaves the time zero.
+// UnmarshalJSON reads seconds, or text of RFC 3339; null leaves the time zero.
 func (t *Time) UnmarshalJSON(b []byte) error {
+	if len(b) > 0 && b[0] == '"' {
+		return json.Unmarshal(b, &t.Time)
+	}
 	var s *float64
 	if err := json.Unmarshal(b, &s); err != nil || s == nil {
 		return err
@@ -153,7 +157,11 @@ func (c *Client) Health(ctx context.Context) error {
 	var h struct {
 		Status string `json:"status"`
 	}
-	if err := c.call(ctx, http.MethodGet, c.url(nil, "health"), nil, &h); err != nil {
+	req, err := c.request(ctx, http.MethodGet, c.url(nil, "health"), nil)
+	if err != nil {
+		return err
+	}
+	if err := c.ask(req, "", &h); err != nil { // a login that ended is no illness
 		return err
 	}
 	if h.Status != "healthy" {
