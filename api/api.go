@@ -84,7 +84,9 @@ type Server struct {
 // New returns a server, or an error about an address in the configuration.
 func New(c Config) (*Server, error) {
 	c.defaults()
-	s := &Server{Config: c, depot: c.Depot, dialect: &dialect{log: c.Log, now: time.Now, stall: c.WriteTimeout, body: c.BodyTimeout}}
+	s := &Server{Config: c, depot: c.Depot, dialect: &dialect{
+		log: c.Log, now: time.Now, stall: c.WriteTimeout, body: c.BodyTimeout, base: strings.TrimSuffix(c.PublicURL, "/"),
+	}}
 	g, err := newGuard(s.dialect, c.PublicURL, "", c.CORSOrigins, c.Insecure)
 	if err != nil {
 		return nil, err

@@ -6,24 +6,25 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"maps"
-	"mime"
 	"net/http"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/vitrine-hq/vitrine/artifact"
 )
 
-// dialect turns values and errors into answers, in the words of /api/…
-// (contract, sessions §0). It is the only place that chooses statuses.
+// dialect turns values and errors into answers. It chooses the statuses, and
+// the path's [wording] the words.
 type dialect struct {
 	log   *slog.Logger
 	now   func() time.Time
 	stall time.Duration // that one write to a client may take; 0 is any
 	body  time.Duration // in which a body that is no upload must arrive; 0 is any
+	base  string        // URL of the server, without a slash at the end; may be empty
+
+	// admit says who asks and whether they may use the route. It returns the
+	// request that the handler gets. nil admits everybody.
+	admit func(rt route, w http.ResponseWriter, r *http.Request) (*http.Request, error)
 }
 
 // reply is a value that leaves with another status than 200.
@@ -79,42 +80,42 @@ func (d *dialect) serve(rt route, w http.ResponseWriter, r *http.Request) {
 		w = rec
 	}
 	rec.route(rt)
-	if err := rt.takes(r); err != nil {
-		d.fail(w, r, err)
-		return
-	}
-	value, err := rt.h(w, r)
+	words := wordingAt(r.URL.Path)
+	words.headers(w)
+	value, err := d.handle(rt, w, r)
 	if err == nil && value == nil {
 		return
 	}
 	if err == nil {
-		err = d.render(w, value)
+		err = d.render(words, w, value)
 	}
 	if err != nil {
 		d.fail(w, r, err)
 	}
 }
 
-// takes returns an Unsupported error for a body of the wrong media type.
-func (rt route) takes(r *http.Request) error {
-	want := map[bodyKind]string{bodyJSON: "application/json", bodyForm: "multipart/form-data"}[rt.body]
-	if want == "" {
-		return nil
+// handle calls the handler, unless the request is refused before: for who
+// asks, then for the type of its body, then for the length of it.
+func (d *dialect) handle(rt route, w http.ResponseWriter, r *http.Request) (any, error) {
+	if d.admit != nil {
+		admitted, err := d.admit(rt, w, r)
+		if err != nil {
+			return nil, err
+		}
+		r = admitted
 	}
-	given := r.Header.Get("Content-Type")
-	if rt.body == bodyJSON && given == "" && r.ContentLength == 0 {
-		return nil // what is missing, the handler says
+	if err := rt.takes(r); err != nil {
+		return nil, err
 	}
-	if got, _, err := mime.ParseMediaType(given); err == nil && got == want {
-		return nil
+	r, err := rt.bounded(w, r)
+	if err != nil {
+		return nil, err
 	}
-	err := artifact.Errorf(artifact.Unsupported, "Content-Type must be %s for API endpoints", want)
-	err.Field = "header.content-type"
-	return err
+	return rt.h(w, r)
 }
 
 // render writes value as JSON. An error means that nothing was written.
-func (d *dialect) render(w http.ResponseWriter, value any) error {
+func (d *dialect) render(words wording, w http.ResponseWriter, value any) error {
 	status := http.StatusOK
 	if r, ok := value.(reply); ok {
 		if r.value == nil {
@@ -123,14 +124,21 @@ func (d *dialect) render(w http.ResponseWriter, value any) error {
 		}
 		status, value = r.status, r.value
 	}
+	text, err := encode(words.success(d, w, value))
+	if err != nil {
+		return err
+	}
+	writeJSON(w, status, text)
+	return nil
+}
+
+// encode returns v as a line of JSON, without the escapes that HTML would need.
+func encode(v any) ([]byte, error) {
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode(value); err != nil {
-		return err
-	}
-	writeJSON(w, status, buf.Bytes())
-	return nil
+	err := enc.Encode(v)
+	return buf.Bytes(), err
 }
 
 func writeJSON(w http.ResponseWriter, status int, text []byte) {
@@ -152,6 +160,10 @@ func (d *dialect) fail(w http.ResponseWriter, r *http.Request, err error) {
 		return
 	}
 	p, e := translate(err)
+	words := wordingAt(r.URL.Path)
+	words.headers(w)
+	var body any
+	p.status, body = words.failure(d, w, p, e)
 	d.report(r, p, e, err)
 	if rec != nil && rec.begun() {
 		d.breakOff(rec)
@@ -172,11 +184,17 @@ func (d *dialect) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if p.status == http.StatusRequestTimeout {
 		h.Set("Connection", "close")
 	}
-	text, jsonErr := json.Marshal(d.errorBody(p, e))
-	if jsonErr != nil { // a fact that JSON cannot tell
-		text, _ = json.Marshal(d.errorBody(p, &artifact.Error{Kind: e.Kind, Msg: e.Msg}))
+	if c := d.challenge(p.status, e); c != "" {
+		h.Set("WWW-Authenticate", c)
 	}
-	writeJSON(w, p.status, append(text, '\n'))
+	text, jsonErr := encode(body)
+	if jsonErr != nil { // a fact that JSON cannot tell
+		_, body = words.failure(d, w, p, &artifact.Error{Kind: e.Kind, Code: e.Code, Msg: e.Msg})
+		text, _ = encode(body)
+	}
+	rest := unreadOf(w, r)
+	writeJSON(w, p.status, text)
+	rest.linger(w)
 }
 
 // breakOff ends the request without an answer. It only returns when the
@@ -215,7 +233,7 @@ func translate(err error) (problem, *artifact.Error) {
 		return p, &artifact.Error{Kind: artifact.Internal, Msg: p.msg, Err: err}
 	}
 	if e.Msg == "" {
-		e = &artifact.Error{Kind: e.Kind, Msg: p.msg, Field: e.Field, Facts: e.Facts, Err: e.Err}
+		e = &artifact.Error{Kind: e.Kind, Code: e.Code, Msg: p.msg, Field: e.Field, Facts: e.Facts, Err: e.Err}
 	}
 	return p, e
 }
@@ -242,40 +260,4 @@ func retryAfter(facts map[string]any) string {
 		return strconv.Itoa(s)
 	}
 	return "1"
-}
-
-// errorBody returns the one body that satisfies every known client: detail,
-// error and timestamp, and for expired cursors their facts at top level.
-func (d *dialect) errorBody(p problem, e *artifact.Error) map[string]any {
-	details := maps.Clone(e.Facts)
-	if details == nil {
-		details = make(map[string]any)
-	}
-	if _, taken := details["field"]; e.Field != "" && !taken {
-		details["field"] = e.Field
-	}
-	out := make(map[string]any)
-	if e.Kind == artifact.Gone {
-		maps.Copy(out, e.Facts)
-	}
-	out["detail"] = e.Msg
-	if e.Kind == artifact.Malformed {
-		out["detail"] = faultsOf(e)
-	}
-	out["error"] = map[string]any{"code": p.code, "message": e.Msg, "details": details}
-	out["timestamp"] = d.now().UTC().Format("2006-01-02T15:04:05.000000")
-	return out
-}
-
-// faultsOf returns the list that stands as detail of a 422.
-func faultsOf(e *artifact.Error) faults {
-	if list, ok := errors.AsType[faults](e.Err); ok {
-		return list
-	}
-	f := fault{Loc: strings.Split(e.Field, "."), Msg: e.Msg, Type: "value_error", Input: e.Facts["input"]}
-	f.Loc = slices.DeleteFunc(f.Loc, func(s string) bool { return s == "" })
-	if t, ok := e.Facts["type"].(string); ok {
-		f.Type = t
-	}
-	return faults{f}
 }

@@ -93,7 +93,7 @@ func (g *guard) wrap(next http.Handler) http.Handler {
 }
 
 const exposed = CorrelationHeader + ", Accept-Ranges, Content-Disposition, Content-Length, Content-Range, ETag, " +
-	"Last-Modified, Location, Repr-Digest, Retry-After"
+	"Last-Modified, Location, Repr-Digest, Retry-After, WWW-Authenticate, " + RequestHeader
 
 // checkHost refuses what came under a foreign name, as a rebound DNS name
 // would, or through a proxy, behind which everybody looks local.

@@ -19,6 +19,15 @@ const CorrelationHeader = "X-Correlation-ID"
 
 type correlationKey struct{}
 
+type requestKey struct{}
+
+// requestID returns the id that this server gave the request of ctx, or "".
+// Unlike the correlation id no client chooses it.
+func requestID(ctx context.Context) string {
+	id, _ := ctx.Value(requestKey{}).(string)
+	return id
+}
+
 // correlationID returns the id of the request that ctx belongs to, or "".
 func correlationID(ctx context.Context) string {
 	id, _ := ctx.Value(correlationKey{}).(string)
@@ -48,11 +57,13 @@ func surround(next http.Handler, d *dialect, g *guard, ended func(Outcome)) http
 func observe(d *dialect, ended func(Outcome), next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		start := time.Now()
+		own := newUUID()
 		id := r.Header.Get(CorrelationHeader)
 		if !validCorrelationID(id) {
-			id = newUUID()
+			id = own
 		}
 		w.Header().Set(CorrelationHeader, id)
+		w.Header().Set(RequestHeader, own)
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		rec := &recorder{ResponseWriter: w, stall: d.stall}
 		if r.ContentLength != 0 && d.body > 0 {
@@ -60,7 +71,10 @@ func observe(d *dialect, ended func(Outcome), next http.Handler) http.Handler {
 			// before it answers. Uploads move the deadline.
 			_ = http.NewResponseController(w).SetReadDeadline(start.Add(d.body))
 		}
-		r = r.WithContext(context.WithValue(r.Context(), correlationKey{}, id))
+		r = r.WithContext(context.WithValue(context.WithValue(r.Context(), requestKey{}, own), correlationKey{}, id))
+		if r.ContentLength != 0 {
+			r.Body = &incoming{ReadCloser: r.Body}
+		}
 		returned := false
 		defer func() {
 			o := Outcome{Method: r.Method, Pattern: rec.pattern, Status: rec.status, Bytes: rec.bytes,
@@ -68,10 +82,14 @@ func observe(d *dialect, ended func(Outcome), next http.Handler) http.Handler {
 			if returned && o.Status == 0 && !rec.hijacked {
 				o.Status = http.StatusOK
 			}
-			d.log.LogAttrs(r.Context(), slog.LevelInfo, "request", slog.String("id", id), slog.String("method", o.Method),
+			attrs := []slog.Attr{slog.String("id", id), slog.String("method", o.Method),
 				slog.String("route", o.Pattern), slog.String("path", loggedPath(rec, r.URL.Path)),
 				slog.Int("status", o.Status), slog.Int64("bytes", o.Bytes), slog.Float64("took_ms", float64(o.Took.Microseconds())/1000),
-				slog.String("remote", r.RemoteAddr), slog.Bool("aborted", o.Aborted))
+				slog.String("remote", r.RemoteAddr), slog.Bool("aborted", o.Aborted)}
+			if own != id {
+				attrs = append(attrs, slog.String("request_id", own))
+			}
+			d.log.LogAttrs(r.Context(), slog.LevelInfo, "request", attrs...)
 			if ended != nil {
 				ended(o)
 			}
@@ -144,7 +162,7 @@ func (d *dialect) recovered(next http.Handler) http.Handler {
 func (d *dialect) cleanPaths(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !plainPath(r.URL.EscapedPath()) {
-			d.fail(w, r, artifact.Errorf(artifact.Invalid, "Invalid path"))
+			d.fail(w, r, &artifact.Error{Kind: artifact.Invalid, Msg: "Invalid path", Field: "path"})
 			return
 		}
 		next.ServeHTTP(w, r)

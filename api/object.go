@@ -4,14 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"unicode/utf8"
-
-	"github.com/vitrine-hq/vitrine/artifact"
 )
 
 // object is a JSON object that came with a request. Its methods read fields
@@ -211,53 +207,6 @@ func (o *object) array(name string, most int, f func(v jsonValue, place string))
 		n++
 		return nil
 	})
-}
-
-// firstRead is how much of a body is made room for before any of it came.
-const firstRead = 64 << 10
-
-// readBody returns all of a body that the route has bounded, in one piece of
-// memory. A long one gets its room in three steps, so that one that is only
-// announced costs little.
-func readBody(r *http.Request) ([]byte, error) {
-	size := r.ContentLength + 1 // room to see the end; 0 where nothing was announced
-	room := int64(firstRead)
-	if size > 0 {
-		room = min(room, size)
-	}
-	text := make([]byte, 0, room)
-	for {
-		if len(text) == cap(text) {
-			switch have := int64(len(text)); {
-			case have < size/16:
-				room = size / 16
-			case have < size:
-				room = size
-			default: // not announced
-				room = 2 * have
-			}
-			text = append(make([]byte, 0, room), text...)
-		}
-		n, err := r.Body.Read(text[len(text):cap(text)])
-		text = text[:len(text)+n]
-		if err == io.EOF {
-			return text, nil
-		}
-		if err != nil {
-			return nil, unread(err)
-		}
-	}
-}
-
-// unread returns what a body that did not come whole is answered with.
-func unread(err error) error {
-	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		return err
-	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return artifact.Wrap(artifact.TimedOut, err, "The body took too long")
-	}
-	return artifact.Wrap(artifact.Invalid, err, "The body is incomplete")
 }
 
 // cut returns at most n bytes of text, whole characters.

@@ -87,6 +87,23 @@ func (q *query) last(name string) (string, bool) {
 	return given[len(given)-1], true
 }
 
+// single returns a parameter that may be given once.
+func (q *query) single(name string) (text string, given bool) {
+	if len(q.values[name]) > 1 {
+		q.refuse(name, "repeated", "Parameter should be given once", nil)
+	}
+	return q.last(name)
+}
+
+// required returns a parameter that must be given, and once.
+func (q *query) required(name string) string {
+	text, ok := q.single(name)
+	if !ok {
+		q.refuse(name, "missing", "Field required", nil)
+	}
+	return text
+}
+
 func (q *query) refuse(name, kind, msg string, ctx map[string]any) {
 	input, _ := q.last(name)
 	q.faults = append(q.faults, fault{Type: kind, Loc: []string{"query", name}, Msg: msg, Input: input, Ctx: ctx})

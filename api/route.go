@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/vitrine-hq/vitrine/artifact"
 )
 
 // A handler parses the request, calls one use case and returns the value to
@@ -16,10 +18,11 @@ type handler func(w http.ResponseWriter, r *http.Request) (any, error)
 type bodyKind uint8
 
 const (
-	bodyNone bodyKind = iota // none is read
-	bodyJSON                 // application/json; may be left out altogether
-	bodyForm                 // multipart/form-data
-	bodyRaw                  // the content itself, of any type or none
+	bodyNone   bodyKind = iota // none is read
+	bodyJSON                   // application/json
+	bodyForm                   // multipart/form-data
+	bodyFields                 // application/x-www-form-urlencoded
+	bodyRaw                    // the content itself, of any type or none
 )
 
 // route is one operation of the API.
@@ -28,7 +31,10 @@ type route struct {
 	pattern string // a path of http.ServeMux, without method and host
 	h       handler
 	body    bodyKind
-	secret  bool // the path is a capability and stays out of the logs
+	limit   int64          // bytes of a JSON body or of form fields; 0 is [smallBody]
+	scope   artifact.Scope // what the caller must hold; "" is nothing beyond being known
+	public  bool           // for everybody, known or not
+	secret  bool           // the path is a capability and stays out of the logs
 }
 
 // Operation names a route from outside, as the API description does.
@@ -66,12 +72,27 @@ func (t table) mux(d *dialect) http.Handler {
 		}
 		methods[r.method] = r
 	}
-	if paths["/"] == nil {
-		mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-			d.fail(w, r, errNoRoute)
-		})
+	noRoute := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { d.fail(w, r, errNoRoute) })
+	for _, path := range t.tops() {
+		if paths[path] == nil {
+			mux.Handle(path, noRoute)
+		}
 	}
 	return mux
+}
+
+// tops returns the root and the paths below which a route takes everything.
+// Those that nothing else serves would otherwise be redirected, or answered, in
+// the words of net/http.
+func (t table) tops() []string {
+	tops := []string{"/"}
+	for _, r := range t {
+		if top, _, ok := strings.Cut(r.pattern, "/{"); ok && top != "" && strings.Count(r.pattern, "{") == 1 && strings.HasSuffix(r.pattern, "...}") {
+			tops = append(tops, top)
+		}
+	}
+	slices.Sort(tops)
+	return slices.Compact(tops)
 }
 
 // choose serves the route of the request's method among those of one path.

@@ -94,25 +94,14 @@ func (b *source) fault(err error) error {
 	return artifact.Wrap(artifact.Invalid, b.err, "The upload is incomplete")
 }
 
-const (
-	lingerTime  = time.Second // that what a refused client still sends is read
-	lingerBytes = 64 << 20
-)
-
-// refuse answers an upload that came to nothing. A connection that is closed
-// while the client still sends is reset, and the answer lost with it; so what
-// comes is read for a moment after the answer has left.
-func (s *Server) refuse(w http.ResponseWriter, r *http.Request, up *depot.Upload, body *source, err error) error {
+// refuse returns what an upload that came to nothing is answered with. The
+// connection ends with the answer, whatever the client still sends.
+func (b *source) refuse(w http.ResponseWriter, up *depot.Upload, err error) error {
 	up.Discard()
-	if body.err != nil {
-		return body.fault(err)
+	if b.err == nil {
+		w.Header().Set("Connection", "close")
 	}
-	w.Header().Set("Connection", "close")
-	s.dialect.fail(w, r, body.fault(err))
-	if body.rc.Flush() == nil && body.rc.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
-		_, _ = io.CopyN(io.Discard, body.r, lingerBytes)
-	}
-	return nil
+	return b.fault(err)
 }
 
 // maxParts bounds what is skipped in a form.
@@ -147,7 +136,7 @@ func (s *Server) uploadForm(w http.ResponseWriter, r *http.Request) (any, error)
 		err = digests.check()
 	}
 	if err != nil {
-		return nil, s.refuse(w, r, up, body, err)
+		return nil, body.refuse(w, up, err)
 	}
 	if n == 0 {
 		return nil, malformed(missing("body", "file"))
@@ -240,7 +229,7 @@ func (s *Server) uploadRaw(w http.ResponseWriter, r *http.Request) (any, error) 
 		err = own.check()
 	}
 	if err != nil {
-		return nil, s.refuse(w, r, up, body, err)
+		return nil, body.refuse(w, up, err)
 	}
 	return s.commit(r.Context(), up)
 }
