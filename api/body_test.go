@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
@@ -145,6 +146,20 @@ func TestOrderOfChecks(t *testing.T) {
 		}
 		if w := do(mux, r); w.Code != c.status {
 			t.Errorf("%+v: status %d", c, w.Code)
+		}
+	}
+}
+
+// No operation is open to everybody because somebody forgot to say for whom it is.
+func TestEveryRouteSaysForWhomItIs(t *testing.T) {
+	public := []string{"/{$}", "/openapi.json", "/health", "/health/live", "/health/ready"}
+	for _, rt := range (&Server{}).table() {
+		if rt.public != slices.Contains(public, rt.pattern) || rt.public != (rt.scope == "") {
+			t.Errorf("%s %s: public %v, scope %q", rt.method, rt.pattern, rt.public, rt.scope)
+		}
+		reads := rt.method == "GET"
+		if !rt.public && reads != (rt.scope == artifact.Read) {
+			t.Errorf("%s %s needs the scope %q", rt.method, rt.pattern, rt.scope)
 		}
 	}
 }
