@@ -277,7 +277,11 @@ func (h *house) write(id, name, content string) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		h.Fatal(err)
 	}
-	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+	whole := filepath.Join(h.TempDir(), "whole") // a look must not find the file while it is still empty
+	if err := os.WriteFile(whole, []byte(content), 0o600); err != nil {
+		h.Fatal(err)
+	}
+	if err := os.Rename(whole, file); err != nil {
 		h.Fatal(err)
 	}
 }
