@@ -162,3 +162,6 @@ var nobody = artifact.Caller{Kind: artifact.CallerNobody}
 
 // refuse returns err with a reason for the log.
 func refuse(err error, reason string) error { return fmt.Errorf("%w: %s", err, reason) }
+
+// FirstTenant returns the oldest tenant, which an open server acts for.
+func (a *Accounts) FirstTenant() string { return a.db.FirstTenant() }

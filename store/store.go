@@ -49,6 +49,7 @@ type DB struct {
 	write   *sql.DB // one connection, used by the writer only
 	read    *sql.DB
 	logID   string
+	first   string // tenant
 	file    string // of SQLite
 	lastKey int64  // of a session, the last one given out; the writer's
 	jobs    chan *job
@@ -170,7 +171,8 @@ func open(ctx context.Context, d *dialect, write, read *sql.DB, file string, opt
 	return db, nil
 }
 
-// prepare migrates the schema and reads, or makes, the id of the log.
+// prepare migrates the schema and reads, or makes, the id of the log and the
+// first tenant.
 func (db *DB) prepare(ctx context.Context) error {
 	if err := migrate(ctx, db.d, db.write); err != nil {
 		return fmt.Errorf("migrate database: %w", db.d.explain(err))
@@ -187,6 +189,10 @@ func (db *DB) prepare(ctx context.Context) error {
 	if _, err := db.write.ExecContext(ctx, q, db.opt.FirstTenant, db.opt.Now().UnixMicro()); err != nil {
 		return fmt.Errorf("make first tenant: %w", db.d.explain(err))
 	}
+	const first = "SELECT id FROM tenants ORDER BY CASE WHEN deleted = 0 THEN 0 ELSE 1 END, created, id LIMIT 1"
+	if err := db.write.QueryRowContext(ctx, first).Scan(&db.first); err != nil {
+		return fmt.Errorf("read first tenant: %w", db.d.explain(err))
+	}
 	return nil
 }
 
@@ -196,9 +202,9 @@ func newLogID() string { return strings.ToLower(rand.Text()[:12]) }
 // from the future that it lost can be told from its own.
 func (db *DB) LogID() string { return db.logID }
 
-// FirstTenant returns the tenant that the database was opened with, to be made
-// where there was none.
-func (db *DB) FirstTenant() string { return db.opt.FirstTenant }
+// FirstTenant returns the oldest tenant, which an open server acts for. It may
+// have another name than the options say: those only name it when it is made.
+func (db *DB) FirstTenant() string { return db.first }
 
 // Engine returns "sqlite" or "postgres".
 func (db *DB) Engine() string { return db.d.name }
