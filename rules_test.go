@@ -50,7 +50,7 @@ var rooms = map[string]room{
 	"store/storetest": {testOnly: true},
 	"scan":            {stdOnly: true},
 	"scan/scantest":   {testOnly: true},
-	"depot":           {imports: "artifact blob store"},
+	"depot":           {imports: "artifact blob store scan"},
 	"auth":            {imports: "artifact"},
 	"account":         {imports: "artifact auth store"},
 	"run":             {imports: "artifact depot"},

@@ -129,18 +129,18 @@ func (c *cleaning) delete(ctx context.Context, list []artifact.Entry) error {
 	for i, e := range list {
 		names[i] = e.Version.Attachment
 	}
-	return c.removeFiles(names...)
+	return c.d.removeCopies(c.s, names...)
 }
 
-// removeFiles removes names from the folder of attachments.
-func (c *cleaning) removeFiles(names ...string) error {
-	root, err := c.d.openAttachments(c.s)
+// removeCopies removes names from a session's folder of attachments.
+func (d *Depot) removeCopies(s *artifact.Session, names ...string) error {
+	root, err := d.openAttachments(s)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if errors.Is(err, errNoFolder) {
 		// What leads elsewhere is not followed: copies may lie there.
-		c.d.opt.Log.Warn("the folder of attachments was replaced, copies of cleaned uploads cannot be removed", "session", c.s.ID)
+		d.opt.Log.Warn("the folder of attachments was replaced, copies of uploads cannot be removed", "session", s.ID)
 		return nil
 	}
 	if err != nil {
@@ -150,7 +150,7 @@ func (c *cleaning) removeFiles(names ...string) error {
 	var errs first
 	for _, name := range names {
 		if err := root.RemoveAll(name); err != nil {
-			errs.add(fmt.Errorf("remove cleaned upload: %w", err))
+			errs.add(fmt.Errorf("remove copy of an upload: %w", err))
 		}
 	}
 	return errs.err
@@ -163,7 +163,7 @@ func (c *cleaning) tidy(ctx context.Context) error {
 	if err := c.d.manifest.forget(ctx, c.s.Key); err != nil {
 		return err
 	}
-	if err := c.removeFiles(manifestName); err != nil {
+	if err := c.d.removeCopies(c.s, manifestName); err != nil {
 		return err
 	}
 	if root, err := c.d.openWorkspace(c.s); err == nil {

@@ -34,9 +34,22 @@ func (d *Depot) expose(s *artifact.Session, v *artifact.Version) {
 	}
 }
 
-// OpenContent opens the bytes of exactly this version, or returns a NotFound
-// error. Where they are a file the result is an *os.File.
+// OpenContent opens the bytes of exactly this version for the caller, or returns
+// a NotFound error or one of [Depot.MayRead]. Where they are a file the result
+// is an *os.File.
 func (d *Depot) OpenContent(ctx context.Context, v *artifact.Version) (io.ReadSeekCloser, error) {
+	if v.Key == "" {
+		return nil, errNoContent
+	}
+	if err := d.MayRead(ctx, v); err != nil {
+		return nil, err
+	}
+	return d.open(ctx, v)
+}
+
+// open opens the bytes of a version for the server itself: nothing that it opens
+// may reach a caller.
+func (d *Depot) open(ctx context.Context, v *artifact.Version) (io.ReadSeekCloser, error) {
 	if v.Key == "" {
 		return nil, errNoContent
 	}

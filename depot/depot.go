@@ -18,6 +18,7 @@ import (
 
 	"github.com/vitrine-hq/vitrine/artifact"
 	"github.com/vitrine-hq/vitrine/blob"
+	"github.com/vitrine-hq/vitrine/scan"
 	"github.com/vitrine-hq/vitrine/store"
 )
 
@@ -34,8 +35,14 @@ type Options struct {
 	Retention   time.Duration // age since the last entry after which a session goes; 0 means never
 	SweepGrace  time.Duration // age from which unreferenced bytes go; 0 means 24 h
 	ExposePaths bool          // show absolute paths of the server
-	Log         *slog.Logger
-	Now         func() time.Time
+
+	Scanner      scan.Scanner // looks at every content that comes in; nil for none
+	ScanHold     bool         // nobody but its owner reads a content before it is clean
+	ScanRequired bool         // nobody reads what cannot be scanned
+	scanPause    time.Duration
+
+	Log *slog.Logger
+	Now func() time.Time
 }
 
 func (o *Options) defaults() {
@@ -44,6 +51,9 @@ func (o *Options) defaults() {
 	}
 	if o.SweepGrace == 0 {
 		o.SweepGrace = 24 * time.Hour
+	}
+	if o.scanPause == 0 {
+		o.scanPause = scanPause
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -61,6 +71,7 @@ type Depot struct {
 	tails     tails
 	watch     *watcher
 	manifest  *manifests
+	scanning  *scanning
 	sweeping  hold
 	purging   purging
 	followers followers
@@ -102,12 +113,16 @@ func Open(ctx context.Context, db *store.DB, bucket *blob.Bucket, opt Options) (
 	d.tails.d = d
 	d.watch = newWatcher(d)
 	d.manifest = newManifests(d)
+	d.scanning = newScanning(d)
 	d.reflink = d.probeReflink(ctx)
 	if err := d.resumeDeletions(ctx); err != nil {
 		_ = d.Close()
 		return nil, err
 	}
 	d.background(d.sweepLoop)
+	if opt.Scanner != nil {
+		d.background(d.scanning.run)
+	}
 	return d, nil
 }
 

@@ -27,16 +27,18 @@ type archived struct {
 	ETag        string         `json:"etag"`
 	Metadata    map[string]any `json:"metadata,omitempty"`
 	Modified    string         `json:"last_modified"`
+	Skipped     string         `json:"skipped,omitempty"` // why it is not in the archive
 }
 
 // Export writes a zip of the artifacts below a folder as they stand, named by
 // their paths below it, then archiveList. Memory is constant. Each file is what
-// stood when its turn came; one that is deleted before is left out. After an
-// error the archive is unusable, and the caller breaks the connection.
+// stood when its turn came; one that is deleted before is left out, and so is one
+// that the caller may not read, with the reason in archiveList. After an error
+// the archive is unusable, and the caller breaks the connection.
 func (d *Depot) Export(ctx context.Context, tenant string, dir artifact.Path, w io.Writer) error {
 	zw := zip.NewWriter(bufio.NewWriterSize(w, zipBuffer))
 	zw.RegisterCompressor(zip.Deflate, deflater)
-	e := &exporting{d: d, tenant: tenant, top: strings.TrimSuffix(string(dir), "/") + "/", zw: zw}
+	e := &exporting{d: d, tenant: tenant, top: strings.TrimSuffix(string(dir), "/") + "/", zw: zw, left: map[string]string{}}
 	err := e.each(ctx, dir, func(v *artifact.Version) error { return e.file(ctx, v) })
 	if err != nil {
 		return err
@@ -46,7 +48,7 @@ func (d *Depot) Export(ctx context.Context, tenant string, dir artifact.Path, w 
 		return err
 	}
 	err = e.each(ctx, dir, func(v *artifact.Version) error {
-		line, err := json.Marshal(archived{strings.TrimPrefix(v.Path, e.top), v.Attachment, v.Number, v.MIME, v.ETag(), v.Extra, artifact.Stamp(v.At)})
+		line, err := json.Marshal(archived{strings.TrimPrefix(v.Path, e.top), v.Attachment, v.Number, v.MIME, v.ETag(), v.Extra, artifact.Stamp(v.At), e.left[v.Attachment]})
 		if err != nil {
 			return fmt.Errorf("encode %s: %w", v.Path, err)
 		}
@@ -65,6 +67,7 @@ type exporting struct {
 	tenant string
 	top    string
 	zw     *zip.Writer
+	left   map[string]string // by id, why an artifact is left out
 	head   [probeSize]byte
 }
 
@@ -101,6 +104,10 @@ func (e *exporting) file(ctx context.Context, v *artifact.Version) error {
 		}
 		v = &now
 		content, n, err = e.open(ctx, v)
+	}
+	if why := Withheld(err); why != "" {
+		e.left[v.Attachment] = why
+		return nil
 	}
 	if err != nil {
 		return err

@@ -70,6 +70,14 @@ func (d *Depot) Record(v *artifact.Version) ManifestRecord {
 	}
 }
 
+// leftOut adds why an archive does not hold the file, unless that is empty.
+func (r ManifestRecord) leftOut(why string) ManifestRecord {
+	if why != "" {
+		r.Extra["skipped"], r.Extra["reason"] = true, why
+	}
+	return r
+}
+
 // skippedRecord tells of something that is not captured. The path of a folder
 // ends with a slash.
 func skippedRecord(path, reason string) (key string, r ManifestRecord) {
@@ -90,14 +98,15 @@ func skippedRecord(path, reason string) (key string, r ManifestRecord) {
 }
 
 // writeManifest writes the manifest of a position: the files in the order of
-// their entries, then what is not captured now. Memory is constant.
-func (d *Depot) writeManifest(ctx context.Context, s *artifact.Session, at artifact.Seq, w io.Writer) error {
+// their entries, those that are left out with the reason, then what is not
+// captured now. Memory is constant.
+func (d *Depot) writeManifest(ctx context.Context, s *artifact.Session, at artifact.Seq, w io.Writer, left map[artifact.Seq]string) error {
 	m := manifestWriter{w: bufio.NewWriterSize(w, 64<<10)}
 	for v, err := range d.Files(ctx, s, at) {
 		if err != nil {
 			return err
 		}
-		if err := m.add(v.Attachment, d.Record(v)); err != nil {
+		if err := m.add(v.Attachment, d.Record(v).leftOut(left[v.Seq])); err != nil {
 			return err
 		}
 	}
@@ -344,6 +353,6 @@ func (d *Depot) writeManifestFile(ctx context.Context, s *artifact.Session, root
 	if err != nil {
 		return err
 	}
-	err = d.writeManifest(ctx, s, s.LastSeq, f)
+	err = d.writeManifest(ctx, s, s.LastSeq, f, nil)
 	return errors.Join(err, f.Close())
 }

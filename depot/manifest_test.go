@@ -19,7 +19,7 @@ func (p *place) manifestText() string {
 	p.t.Helper()
 	s := p.session()
 	var b bytes.Buffer
-	if err := p.writeManifest(p.t.Context(), &s, s.LastSeq, &b); err != nil {
+	if err := p.writeManifest(p.t.Context(), &s, s.LastSeq, &b, nil); err != nil {
 		p.t.Fatal(err)
 	}
 	return b.String()

@@ -68,6 +68,11 @@ func (d *Depot) MoveFile(ctx context.Context, tenant string, from, to artifact.P
 		if v == nil {
 			return ErrNoFile
 		}
+		if v.Scan != artifact.ScanPending { // which goes with it, and so does its owner
+			if err := d.refusal(ctx, v, v.Scan); err != nil {
+				return err
+			}
+		}
 		there, err := tx.FileAt(lib, to)
 		if err == nil && there != nil {
 			err = exists(to)
@@ -83,6 +88,7 @@ func (d *Depot) MoveFile(ctx context.Context, tenant string, from, to artifact.P
 		tx.Audit(tenant, artifact.AuditEntry{Action: "artifact.move", Object: "artifact:" + string(to), Details: map[string]any{"artifact_id": v.Attachment, "from": string(from)}})
 		return nil
 	})
+	d.scanning.wake()
 	return moved, err
 }
 

@@ -150,6 +150,7 @@ func (d *Depot) commit(ctx context.Context, ask *Save, k kept) (v artifact.Versi
 	if replayed {
 		d.drop(ctx, k)
 	}
+	d.scanning.wake()
 	return v, replayed, err
 }
 
@@ -178,6 +179,7 @@ func (d *Depot) tryCommit(ctx context.Context, ask *Save, k kept) (v artifact.Ve
 			return err
 		}
 		v = ask.version(stands, k)
+		d.unscanned(ctx, &v)
 		if err := tx.AppendFile(lib, &v, k.content); err != nil {
 			return err
 		}

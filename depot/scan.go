@@ -242,7 +242,7 @@ func (l *look) compare(ctx context.Context, live map[string]*artifact.Version) e
 			continue
 		}
 		v := *v
-		v.Change, v.Key, v.Stat, v.Node = artifact.Deleted, "", "", l.node
+		v.Change, v.Key, v.Stat, v.Node, v.Scan, v.Owner = artifact.Deleted, "", "", l.node, "", ""
 		if err := l.add(ctx, change{version: v}); err != nil {
 			return err
 		}
@@ -275,6 +275,7 @@ func (l *look) judge(ctx context.Context, f found, v *artifact.Version) error {
 		Path: f.path, Name: f.path[strings.LastIndexByte(f.path, '/')+1:], MIME: c.mime, Blob: c.blob,
 		Source: artifact.SourceWorkspace, Node: l.node, Stat: c.stat,
 	}
+	l.d.unscanned(ctx, &n)
 	if v != nil {
 		n.Attachment, n.Change, n.Extra = v.Attachment, artifact.Updated, maps.Clone(v.Extra)
 		n.Seq = v.Seq // what it follows
@@ -336,6 +337,7 @@ func (l *look) write(ctx context.Context) error {
 	l.result.Versions = append(l.result.Versions, told...)
 	if len(told) > 0 {
 		l.d.manifestChanged(l.s)
+		l.d.scanning.wake()
 	}
 	return nil
 }

@@ -216,6 +216,7 @@ func (u *Upload) Commit(ctx context.Context) ([]artifact.Version, error) {
 		}
 		for i, f := range u.files {
 			list[i] = f.version
+			u.d.unscanned(ctx, &list[i])
 			if err := tx.AppendVersion(key, &list[i], f.content); err != nil {
 				return err
 			}
@@ -230,6 +231,7 @@ func (u *Upload) Commit(ctx context.Context) ([]artifact.Version, error) {
 	}
 	u.settled = true
 	u.session.Key = key
+	u.d.scanning.wake()
 	u.d.manifestChanged(&u.session)
 	u.d.touch(&u.session)
 	return list, nil

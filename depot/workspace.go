@@ -190,10 +190,13 @@ func (d *Depot) restore(ctx context.Context, s *artifact.Session, root *os.Root,
 		if err != nil {
 			return err
 		}
-		if v.Key == "" || d.inPlace(ctx, root, v, replace) {
+		if v.Key == "" || v.Scan == artifact.ScanFound || d.inPlace(ctx, root, v, replace) {
 			continue
 		}
 		err := d.place(ctx, root, v)
+		if err == nil && v.Scan == artifact.ScanPending {
+			err = d.takeBack(ctx, root, v)
+		}
 		if artifact.KindOf(noRoom(err)) == artifact.Full || ctx.Err() != nil {
 			return err
 		}
@@ -202,6 +205,16 @@ func (d *Depot) restore(ctx context.Context, s *artifact.Session, root *os.Root,
 		}
 	}
 	return first
+}
+
+// takeBack removes a file that was written while the scanner found something in
+// it and removed it.
+func (d *Depot) takeBack(ctx context.Context, root *os.Root, v *artifact.Version) error {
+	state, err := d.db.ScanState(ctx, v.Key)
+	if err != nil || state != artifact.ScanFound {
+		return err
+	}
+	return root.Remove(v.Path)
 }
 
 // inPlace reports whether a file needs no writing.
@@ -273,7 +286,7 @@ func (d *Depot) fill(ctx context.Context, root *os.Root, name string, v *artifac
 			return err
 		}
 	}
-	r, err := d.OpenContent(ctx, v)
+	r, err := d.open(ctx, v)
 	if err != nil {
 		return err
 	}

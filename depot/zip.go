@@ -44,7 +44,8 @@ type Zip struct {
 
 // PrepareZip returns the archive of a session. Everything that can be known to
 // be wrong before the first byte is an error here: no such session, a position
-// that is not in the log (Gone), an id that names nothing or no bytes (NotFound).
+// that is not in the log (Gone), an id that names nothing or no bytes (NotFound),
+// or something that the caller may not read ([Depot.MayRead]).
 func (d *Depot) PrepareZip(ctx context.Context, s *artifact.Session, o ZipOptions) (*Zip, error) {
 	if len(o.IDs) > maxZipIDs {
 		return nil, artifact.Errorf(artifact.Invalid, "At most %d files can be selected", maxZipIDs)
@@ -93,7 +94,7 @@ func (z *Zip) find(ctx context.Context, id string) (*artifact.Version, error) {
 	if v.Key == "" {
 		return nil, errNoContent
 	}
-	return &v, nil
+	return &v, z.d.MayRead(ctx, &v)
 }
 
 // nameApart gives versions of the same path, which are in the order of the log,
@@ -122,12 +123,13 @@ func (z *Zip) At() artifact.Seq { return z.at }
 // archive is unusable and must not look complete: the caller breaks the
 // connection.
 //
-// Uploads that are cleaned are left out, also when that happens meanwhile; a
-// session that is deleted meanwhile is an error.
+// Uploads that are cleaned are left out, also when that happens meanwhile, and so
+// is what the caller may not read, with the reason in the manifest; a session
+// that is deleted meanwhile is an error.
 func (z *Zip) Stream(ctx context.Context, w io.Writer) error {
 	zw := zip.NewWriter(bufio.NewWriterSize(w, zipBuffer))
 	zw.RegisterCompressor(zip.Deflate, deflater)
-	s := &zipping{Zip: z, zw: zw, top: artifact.SessionPrefix + string(z.session.ID) + "/", made: map[string]bool{}}
+	s := &zipping{Zip: z, zw: zw, top: artifact.SessionPrefix + string(z.session.ID) + "/", made: map[string]bool{}, left: map[artifact.Seq]string{}}
 	for _, folder := range []string{"", artifact.WorkspaceDir + "/", artifact.WorkspaceDir + "/" + artifact.AttachmentsDir + "/"} {
 		if err := s.folder(folder, z.session.Created); err != nil {
 			return err
@@ -176,8 +178,9 @@ func (z *Zip) files(ctx context.Context) func(func(*artifact.Version, error) boo
 type zipping struct {
 	*Zip
 	zw   *zip.Writer
-	top  string          // the one folder that everything is in, with a slash
-	made map[string]bool // folders below it that have an entry
+	top  string                  // the one folder that everything is in, with a slash
+	made map[string]bool         // folders below it that have an entry
+	left map[artifact.Seq]string // why a file is left out
 	head [probeSize]byte
 }
 
@@ -225,6 +228,10 @@ func (z *zipping) file(ctx context.Context, v *artifact.Version) error {
 		return err
 	}
 	content, err := z.d.OpenContent(ctx, v)
+	if why := Withheld(err); why != "" {
+		z.left[v.Seq] = why
+		return nil
+	}
 	if err != nil {
 		return z.gone(ctx, v, err)
 	}
@@ -302,11 +309,11 @@ func (z *zipping) manifest(ctx context.Context) error {
 		return err
 	}
 	if z.picked == nil {
-		return z.d.writeManifest(ctx, &z.session, z.at, w)
+		return z.d.writeManifest(ctx, &z.session, z.at, w, z.left)
 	}
 	records := make(map[string]ManifestRecord, len(z.picked))
 	for _, v := range z.picked {
-		records[v.Attachment] = z.d.Record(v)
+		records[v.Attachment] = z.d.Record(v).leftOut(z.left[v.Seq])
 	}
 	var text bytes.Buffer
 	enc := json.NewEncoder(&text)
