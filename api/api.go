@@ -13,18 +13,23 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
+	"github.com/vitrine-hq/vitrine/account"
 	"github.com/vitrine-hq/vitrine/artifact"
 	"github.com/vitrine-hq/vitrine/depot"
 )
 
-// Config is what a Server is made of. Depot and Log must be set.
+// Config is what a Server is made of. Depot, Accounts and Log must be set.
 type Config struct {
 	Depot         *depot.Depot
 	Log           *slog.Logger
 	Version       string
-	PublicURL     string        // allowed as Host, besides local names
-	CORSOrigins   []string      // allowed with credentials
-	Insecure      bool          // lets in any Host, and proxies
+	PublicURL     string   // allowed as Host, besides local names
+	CORSOrigins   []string // allowed with credentials
+	Accounts      *account.Accounts
+	Access        Access
+	Rates         RateLimits
 	UploadIdle    time.Duration // an upload that sends nothing for so long is cut off; 0 means 60 s
 	UploadTimeout time.Duration // the longest an upload may take; 0 means 6 h
 	BodyTimeout   time.Duration // in which any other body must arrive; 0 means 30 s
@@ -77,7 +82,9 @@ type Server struct {
 	guard   *guard
 	routes  table
 	sockets sockets
-	closing context.Context // ends when followers are to leave
+	limits  *limits
+	bodies  *semaphore.Weighted // bytes of large bodies of JSON in memory
+	closing context.Context     // ends when followers are to leave
 	drain   context.CancelFunc
 }
 
@@ -87,11 +94,14 @@ func New(c Config) (*Server, error) {
 	s := &Server{Config: c, depot: c.Depot, dialect: &dialect{
 		log: c.Log, now: time.Now, stall: c.WriteTimeout, body: c.BodyTimeout, base: strings.TrimSuffix(c.PublicURL, "/"),
 	}}
-	g, err := newGuard(s.dialect, c.PublicURL, "", c.CORSOrigins, c.Insecure)
+	g, err := newGuard(s.dialect, c.PublicURL, "", c.CORSOrigins, c.Access.Required)
 	if err != nil {
 		return nil, err
 	}
 	s.guard = g
+	s.dialect.admit = s.admit
+	s.limits = newLimits(c.Rates, time.Now)
+	s.bodies = semaphore.NewWeighted(heldBodies)
 	s.closing, s.drain = context.WithCancel(context.Background())
 	s.routes = s.table()
 	return s, nil
@@ -126,44 +136,15 @@ func (s *Server) Wait(ctx context.Context) error {
 // test that compares it with its description.
 func (s *Server) Operations() []Operation { return s.routes.operations() }
 
-// tenant returns who asks. There is one tenant while there are no accounts.
-func (s *Server) tenant(*http.Request) string { return artifact.DefaultTenant }
-
-func (s *Server) table() table {
-	const session = "/api/sessions/{session_id}"
-	return table{
-		{method: "GET", pattern: "/{$}", h: s.landing, public: true},
-		{method: "GET", pattern: "/openapi.json", h: s.openAPI, public: true},
-		{method: "GET", pattern: "/health", h: s.health, public: true},
-		{method: "GET", pattern: "/health/live", h: s.live, public: true},
-		{method: "GET", pattern: "/health/ready", h: s.ready, public: true},
-		{method: "GET", pattern: "/ws", h: s.socket, scope: artifact.Read},
-		{method: "GET", pattern: "/api/uploads/{session_id}", h: s.listUploads, scope: artifact.Read},
-		{method: "POST", pattern: "/api/uploads/{session_id}", h: s.uploadForm, body: bodyForm, scope: artifact.Write},
-		{method: "PUT", pattern: "/api/uploads/{session_id}/{name}", h: s.uploadRaw, body: bodyRaw, scope: artifact.Write},
-		{method: "GET", pattern: "/api/sessions", h: s.listSessions, scope: artifact.Read},
-		{method: "POST", pattern: "/api/sessions", h: s.createSession, body: bodyJSON, scope: artifact.Write},
-		{method: "GET", pattern: session, h: s.showSession, scope: artifact.Read},
-		{method: "PATCH", pattern: session, h: s.patchSession, body: bodyJSON, scope: artifact.Write},
-		{method: "DELETE", pattern: session, h: s.deleteSession, scope: artifact.Write},
-		{method: "POST", pattern: session + "/scan", h: s.scan, scope: artifact.Write},
-		{method: "GET", pattern: session + "/state", h: s.state, scope: artifact.Read},
-		{method: "GET", pattern: session + "/events", h: s.events, scope: artifact.Read},
-		{method: "GET", pattern: session + "/artifact-events", h: s.artifactEvents, scope: artifact.Read},
-		{method: "GET", pattern: session + "/artifacts/{artifact_id}", h: s.artifact, scope: artifact.Read},
-		{method: "GET", pattern: session + "/download", h: s.download, scope: artifact.Read},
-	}
-}
-
 // sessionID returns the session that the path names.
 func sessionID(r *http.Request) (artifact.SessionID, error) {
 	return artifact.ParseSessionID(r.PathValue("session_id"))
 }
 
-// following returns a context that ends with the request or when followers are
-// told to leave, whichever comes first.
+// following returns a context that ends with the request, when followers are
+// told to leave, or when what the caller came with is revoked or has expired.
 func (s *Server) following(r *http.Request) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(r.Context())
+	ctx, cancel := s.Accounts.Watch(r.Context(), artifact.CallerOf(r.Context()))
 	stop := context.AfterFunc(s.closing, cancel)
 	return ctx, func() { stop(); cancel() }
 }

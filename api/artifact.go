@@ -26,11 +26,7 @@ func (s *Server) artifact(w http.ResponseWriter, r *http.Request) (any, error) {
 	if err := q.err(); err != nil {
 		return nil, err
 	}
-	name := r.PathValue("artifact_id")
-	if len(name) > 128 || !utf8.ValidString(name) || strings.ContainsRune(name, 0) {
-		name = "" // no database has it, and one does not even take it
-	}
-	v, err := s.depot.Version(r.Context(), s.tenant(r), id, name)
+	v, err := s.depot.Version(r.Context(), s.tenant(r), id, versionName(r.PathValue("artifact_id")))
 	if err != nil {
 		return nil, err
 	}
@@ -38,6 +34,15 @@ func (s *Server) artifact(w http.ResponseWriter, r *http.Request) (any, error) {
 		return nil, s.stream(w, r, &v, download)
 	}
 	return nil, s.meta(w, r, &v)
+}
+
+// versionName returns an id of a version as a client gave it, or "" for what no
+// database has and one does not even take.
+func versionName(id string) string {
+	if len(id) > 128 || !utf8.ValidString(id) || strings.ContainsRune(id, 0) {
+		return ""
+	}
+	return id
 }
 
 // metaJSON is the wire form of a version by itself. DataURI follows it, because
@@ -157,7 +162,9 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, v *artifact.Vers
 	}
 	h := w.Header()
 	safeContent(h, v.MIME, v.Name, head, download)
-	h.Set("ETag", `"`+v.SHA256+`"`)
+	if h.Set("ETag", `"`+v.SHA256+`"`); v.Source == artifact.SourceLibrary {
+		h.Set("ETag", v.ETag())
+	}
 	h.Set("Cache-Control", "private, no-cache")
 	h.Set("Repr-Digest", reprDigest(v.SHA256))
 	http.ServeContent(s.dialect.contentWriter(w, r), r, "", v.At, content)

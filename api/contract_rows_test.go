@@ -110,12 +110,15 @@ func rowsOfIDs(h *house) map[string]func(t *testing.T) {
 			for _, op := range h.server.Operations() {
 				for _, id := range []string{"a.b", "a%20b", "%C3%A9", "s%0A", strings.Repeat("a", 137)} {
 					path := strings.NewReplacer("{session_id}", id, "{artifact_id}", "x", "{name}", "n").Replace(op.Pattern)
-					if path == op.Pattern {
+					if !strings.Contains(op.Pattern, "{session_id}") {
 						continue
 					}
 					body, contentType := form(part{name: "a", content: "a"})
-					if op.Method == "PATCH" {
+					switch {
+					case op.Method == "PATCH":
 						body, contentType = []byte(`{"metadata":{}}`), "application/json"
+					case strings.HasSuffix(op.Pattern, "/shares"):
+						body, contentType = []byte(`{"expires_in":1}`), "application/json"
 					}
 					a := h.do(op.Method, path, strings.NewReader(string(body)), "Content-Type", contentType)
 					h.want(a, 400, "Invalid session_id: only letters, digits, underscores, and hyphens are allowed")

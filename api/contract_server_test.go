@@ -23,6 +23,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/vitrine-hq/vitrine/account"
 	"github.com/vitrine-hq/vitrine/api"
 	"github.com/vitrine-hq/vitrine/artifact"
 	"github.com/vitrine-hq/vitrine/blob"
@@ -54,6 +55,10 @@ type house struct {
 	depot  *depot.Depot
 	db     *store.DB
 	blobs  *fileblob.Driver
+
+	accounts *account.Accounts
+	key      string // the first API key
+	bearer   string // a token of it, which requests to /api/v2 carry
 }
 
 // open starts a server on a new data directory. It is closed with the test.
@@ -88,7 +93,16 @@ func (h *house) start() {
 	if h.depot, err = depot.Open(ctx, h.db, blob.New(h.blobs), h.setup.depot); err != nil {
 		h.Fatal(err)
 	}
-	h.setup.api.Depot = h.depot
+	if h.accounts, err = account.Open(ctx, h.db, account.Options{Issuer: testIssuer, Log: slog.New(slog.DiscardHandler)}); err != nil {
+		h.Fatal(err)
+	}
+	if made, err := h.accounts.Bootstrap(ctx, ""); err != nil {
+		h.Fatal(err)
+	} else if made != "" {
+		h.key = made
+	}
+	h.bearer = h.tokenOf(h.key)
+	h.setup.api.Depot, h.setup.api.Accounts, h.setup.api.PublicURL = h.depot, h.accounts, testIssuer
 	if h.server, err = api.New(h.setup.api); err != nil {
 		h.Fatal(err)
 	}
@@ -102,6 +116,19 @@ func (h *house) start() {
 		return ctx
 	}
 	h.web.Start()
+}
+
+// testIssuer is the address by which test servers call themselves.
+const testIssuer = "http://vitrine.test"
+
+// tokenOf exchanges an API key.
+func (h *house) tokenOf(key string) string {
+	h.Helper()
+	t, err := h.accounts.Exchange(context.Background(), key)
+	if err != nil {
+		h.Fatal(err)
+	}
+	return t.Access
 }
 
 func (h *house) buffer() int {
@@ -119,6 +146,9 @@ func (h *house) stop() {
 	h.web.Close()
 	h.web = nil
 	if err := h.depot.Close(); err != nil {
+		h.Error(err)
+	}
+	if err := h.accounts.Close(); err != nil {
 		h.Error(err)
 	}
 	if err := h.db.Close(); err != nil {
@@ -162,6 +192,11 @@ func (h *house) do(method, path string, body io.Reader, headers ...string) answe
 			continue
 		}
 		r.Header.Add(headers[i], headers[i+1])
+	}
+	if _, given := r.Header["Authorization"]; !given && strings.HasPrefix(path, "/api/v2/") && !strings.HasPrefix(path, "/api/v2/auth/token") {
+		r.Header.Set("Authorization", "Bearer "+h.bearer)
+	} else if r.Header.Get("Authorization") == "" {
+		r.Header.Del("Authorization") // given as empty: none
 	}
 	resp, err := http.DefaultTransport.RoundTrip(r) // follows no redirect
 	if err != nil {
@@ -208,6 +243,9 @@ func (h *house) want(a answer, status int, detail string) answer {
 	if status < 400 || a.Request.Method == "HEAD" {
 		return a
 	}
+	if strings.HasPrefix(a.Request.URL.Path, "/api/v2/") {
+		return h.wantEnveloped(a, detail)
+	}
 	e, _ := a.json["error"].(map[string]any)
 	if a.json["detail"] == nil || a.json["timestamp"] == nil || e["code"] == nil || e["message"] == nil || e["details"] == nil {
 		h.Errorf("%s %s: not the form of an error: %s", a.Request.Method, a.Request.URL.Path, a.body)
@@ -216,6 +254,33 @@ func (h *house) want(a answer, status int, detail string) answer {
 		h.Errorf("%s %s: detail %v, want %q", a.Request.Method, a.Request.URL.Path, a.json["detail"], detail)
 	}
 	return a
+}
+
+// wantEnveloped checks the form of an error of /api/v2; code may be empty.
+func (h *house) wantEnveloped(a answer, code string) answer {
+	h.Helper()
+	e, _ := a.json["error"].(map[string]any)
+	meta, _ := a.json["meta"].(map[string]any)
+	_, details := e["details"]
+	_, fields := e["field_errors"]
+	if a.json["status"] != "error" || e["message"] == "" || meta["version"] != "2.0.0" || meta["request_id"] == "" || !details || !fields {
+		h.Errorf("%s %s: not the form of an error: %s", a.Request.Method, a.Request.URL.Path, a.body)
+	}
+	if code != "" && e["code"] != code {
+		h.Errorf("%s %s: code %v, want %s: %s", a.Request.Method, a.Request.URL, e["code"], code, a.body)
+	}
+	return a
+}
+
+// data returns what a successful answer of /api/v2 holds.
+func (h *house) data(a answer) map[string]any {
+	h.Helper()
+	h.ok(a)
+	d, _ := a.json["data"].(map[string]any)
+	if d == nil || a.json["status"] != "success" {
+		h.Fatalf("%s %s: no data: %s", a.Request.Method, a.Request.URL.Path, a.body)
+	}
+	return d
 }
 
 func (h *house) ok(a answer) answer {

@@ -17,7 +17,7 @@ import (
 // (architecture §12.9), and it answers CORS (contract, sessions §0).
 type guard struct {
 	d        *dialect
-	insecure bool            // any Host, and proxies
+	accounts bool            // tokens say who asks: any Host, and proxies
 	public   origin          // of --public-url; may be zero
 	content  origin          // where hostile content is shown: never let in; may be zero
 	named    map[origin]bool // --cors-origins
@@ -35,10 +35,10 @@ const (
 	trusted            // this server's own pages, and the origins named in the configuration
 )
 
-// newGuard returns the guard of an open server. publicURL and contentURL may be
+// newGuard returns the guard of a server, open or with accounts. publicURL and contentURL may be
 // empty. The error says which URL or origin is none.
-func newGuard(d *dialect, publicURL, contentURL string, corsOrigins []string, insecure bool) (*guard, error) {
-	g := &guard{d: d, insecure: insecure, named: make(map[origin]bool)}
+func newGuard(d *dialect, publicURL, contentURL string, corsOrigins []string, accounts bool) (*guard, error) {
+	g := &guard{d: d, accounts: accounts, named: make(map[origin]bool)}
 	for _, u := range []struct {
 		text string
 		to   *origin
@@ -96,9 +96,10 @@ const exposed = CorrelationHeader + ", Accept-Ranges, Content-Disposition, Conte
 	"Last-Modified, Location, Repr-Digest, Retry-After, WWW-Authenticate, " + RequestHeader
 
 // checkHost refuses what came under a foreign name, as a rebound DNS name
-// would, or through a proxy, behind which everybody looks local.
+// would, or through a proxy, behind which everybody looks local. With accounts
+// neither gets anywhere: tokens say who asks, and cookies are bound to a name.
 func (g *guard) checkHost(r *http.Request) error {
-	if g.insecure {
+	if g.accounts {
 		return nil
 	}
 	host := hostname(r.Host)
@@ -127,7 +128,7 @@ func (g *guard) rank(r *http.Request, origins []string) standing {
 	switch {
 	case ok && o == own, o == g.public, g.named[o]:
 		return trusted
-	case !g.insecure && local(o.host):
+	case !g.accounts && local(o.host):
 		return neighbour
 	}
 	return foreign

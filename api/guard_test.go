@@ -7,10 +7,10 @@ import (
 	"testing"
 )
 
-func testGuard(t *testing.T, insecure bool) http.Handler {
+func testGuard(t *testing.T, accounts bool) http.Handler {
 	t.Helper()
 	d, _ := testDialect()
-	g, err := newGuard(d, "https://vitrine.example/base", "http://localhost:6401", []string{"https://app.example", "http://dev.example:3000/"}, insecure)
+	g, err := newGuard(d, "https://vitrine.example/base", "http://localhost:6401", []string{"https://app.example", "http://dev.example:3000/"}, accounts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func TestWhoIsLetIn(t *testing.T) {
 	for _, c := range []struct {
 		method         string
 		headers        []string
-		open, insecure int
+		open, accounts int
 	}{
 		{"GET", nil, 204, 204},
 		{"GET", []string{"Host: localhost"}, 204, 204},
@@ -90,10 +90,10 @@ func TestWhoIsLetIn(t *testing.T) {
 		{"GET", []string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: cors", "Origin: https://app.example"}, 204, 204},
 		{"GET", []string{"Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "Origin: https://evil.example"}, 403, 403},
 	} {
-		for insecure, want := range map[bool]int{false: c.open, true: c.insecure} {
-			w := do(testGuard(t, insecure), sent(c.method, c.headers...))
+		for accounts, want := range map[bool]int{false: c.open, true: c.accounts} {
+			w := do(testGuard(t, accounts), sent(c.method, c.headers...))
 			if w.Code != want {
-				t.Errorf("%s %v, insecure %v: status %d, want %d", c.method, c.headers, insecure, w.Code, want)
+				t.Errorf("%s %v, accounts %v: status %d, want %d", c.method, c.headers, accounts, w.Code, want)
 			}
 			if w.Header().Get("Vary") != "Origin" {
 				t.Errorf("%v: Vary = %q", c.headers, w.Header().Values("Vary"))

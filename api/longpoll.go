@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net/http"
 	"time"
 
@@ -44,9 +45,18 @@ func (s *Server) artifactEvents(_ http.ResponseWriter, r *http.Request) (any, er
 	defer cancel()
 	page, err := s.depot.Events(ctx, s.tenant(r), id, ask)
 	if err != nil {
-		return nil, err
+		return nil, whyEnded(ctx, err)
 	}
 	return s.showPage(&page), nil
+}
+
+// whyEnded returns what a wait ended of: where the caller is let in no longer,
+// that.
+func whyEnded(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); artifact.KindOf(cause) == artifact.Unauthorized {
+		return cause
+	}
+	return err
 }
 
 func (s *Server) showPage(p *depot.Page) map[string]any {

@@ -34,6 +34,7 @@ type route struct {
 	limit   int64          // bytes of a JSON body or of form fields; 0 is [smallBody]
 	scope   artifact.Scope // what the caller must hold; "" is nothing beyond being known
 	public  bool           // for everybody, known or not
+	login   bool           // keys and codes are tried here: one address may not ask often
 	secret  bool           // the path is a capability and stays out of the logs
 }
 

@@ -142,8 +142,8 @@ func (s *Server) streamEntries(r *http.Request, es *eventStream, f *depot.Follow
 		case s.closing.Err() != nil:
 			es.buf.WriteString(": the server is shutting down, come back with your last id\n\n")
 			return es.flush()
-		case r.Context().Err() != nil:
-			return nil // the client left
+		case ctx.Err() != nil:
+			return nil // the client left, or is let in no longer
 		case errors.Is(err, context.DeadlineExceeded):
 			es.buf.WriteString(": still here\n\n")
 		case artifact.KindOf(err) == artifact.Gone:

@@ -96,8 +96,7 @@ func (b *source) fault(err error) error {
 
 // refuse returns what an upload that came to nothing is answered with. The
 // connection ends with the answer, whatever the client still sends.
-func (b *source) refuse(w http.ResponseWriter, up *depot.Upload, err error) error {
-	up.Discard()
+func (b *source) refuse(w http.ResponseWriter, err error) error {
 	if b.err == nil {
 		w.Header().Set("Connection", "close")
 	}
@@ -136,7 +135,7 @@ func (s *Server) uploadForm(w http.ResponseWriter, r *http.Request) (any, error)
 		err = digests.check()
 	}
 	if err != nil {
-		return nil, body.refuse(w, up, err)
+		return nil, body.refuse(w, err)
 	}
 	if n == 0 {
 		return nil, malformed(missing("body", "file"))
@@ -229,7 +228,7 @@ func (s *Server) uploadRaw(w http.ResponseWriter, r *http.Request) (any, error) 
 		err = own.check()
 	}
 	if err != nil {
-		return nil, body.refuse(w, up, err)
+		return nil, body.refuse(w, err)
 	}
 	return s.commit(r.Context(), up)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/vitrine-hq/vitrine/artifact"
+	"github.com/vitrine-hq/vitrine/auth"
 	"github.com/vitrine-hq/vitrine/depot"
 )
 
@@ -26,6 +27,7 @@ const (
 
 // Close codes of our own (RFC 6455 §7.4.2 leaves 4000 and up to applications).
 const (
+	closeRevoked websocket.StatusCode = 4401
 	closeTooSlow websocket.StatusCode = 4408
 	closeExpired websocket.StatusCode = 4410
 )
@@ -62,6 +64,7 @@ func (ss *sockets) leave(key int64) (last bool) {
 type socket struct {
 	s      *Server
 	tenant string
+	caller *artifact.Caller
 	conn   *websocket.Conn
 
 	follower *depot.Follower
@@ -90,15 +93,21 @@ func (s *Server) socket(w http.ResponseWriter, r *http.Request) (any, error) {
 		return nil, err
 	}
 	// The guard has looked at the Origin already.
-	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
+	accept := &websocket.AcceptOptions{InsecureSkipVerify: true}
+	if _, protocol := auth.SocketBearer(r.Header); protocol != "" {
+		accept.Subprotocols = []string{protocol}
+	}
+	conn, err := websocket.Accept(w, r, accept)
 	if err != nil {
 		return nil, nil // Accept has answered
 	}
 	conn.SetReadLimit(maxMessage)
 	defer conn.CloseNow()
-	c := &socket{s: s, tenant: s.tenant(r), conn: conn}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context())) // net/http ends a hijacked request's context at will
+	c := &socket{s: s, tenant: s.tenant(r), caller: artifact.CallerOf(r.Context()), conn: conn}
+	// net/http ends a hijacked request's context at will.
+	ctx, cancel := s.Accounts.Watch(context.WithoutCancel(r.Context()), artifact.CallerOf(r.Context()))
 	defer cancel()
+	defer context.AfterFunc(ctx, func() { conn.Close(closeRevoked, "what let you in has ended") })()
 	stop := context.AfterFunc(s.closing, func() {
 		conn.Close(websocket.StatusGoingAway, "the server is shutting down, come back with your cursor")
 	})
@@ -112,8 +121,13 @@ func (s *Server) socket(w http.ResponseWriter, r *http.Request) (any, error) {
 }
 
 // openSession returns the session that a connection is for. Without an id it
-// is a new one; an unknown id makes one where uploads may.
+// is a new one; an unknown id makes one where uploads may. Who may only read
+// joins what is there.
 func (s *Server) openSession(r *http.Request, given string) (artifact.SessionID, error) {
+	writes := artifact.CallerOf(r.Context()).Scopes.Has(artifact.Write)
+	if given == "" && !writes {
+		return "", lacks(artifact.Write)
+	}
 	if given == "" {
 		made, err := s.depot.CreateSession(r.Context(), s.tenant(r), "", nil)
 		return made.ID, err
@@ -121,6 +135,10 @@ func (s *Server) openSession(r *http.Request, given string) (artifact.SessionID,
 	id, err := artifact.ParseSessionID(given)
 	if err != nil {
 		return "", err
+	}
+	if !writes {
+		_, err := s.depot.Session(r.Context(), s.tenant(r), id)
+		return id, err
 	}
 	return id, s.depot.EnsureSession(r.Context(), s.tenant(r), id)
 }

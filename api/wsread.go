@@ -36,8 +36,14 @@ func (c *socket) read(ctx context.Context) {
 	}
 }
 
+// messageScopes are what messages need beyond reading (extensions §4).
+var messageScopes = map[string]artifact.Scope{"human_input": artifact.Write, "cancel": artifact.Run}
+
 // handle answers one message. An error means that the connection is of no use.
 func (c *socket) handle(ctx context.Context, typ string, data json.RawMessage) error {
+	if scope := messageScopes[typ]; scope != "" && !c.caller.Scopes.Has(scope) {
+		return c.say(ctx, lacks(scope).Error())
+	}
 	switch typ {
 	case "ping":
 		return c.send(ctx, frame("pong", 0, map[string]float64{"timestamp": artifact.UnixSeconds(time.Now())}))

@@ -38,5 +38,7 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request) (any, error) {
 	if r.Method == http.MethodHead {
 		return nil, nil
 	}
-	return nil, zip.Stream(r.Context(), w)
+	ctx, cancel := s.following(r)
+	defer cancel()
+	return nil, zip.Stream(ctx, w)
 }

@@ -110,12 +110,22 @@ func (d *Depot) resumeDeletions(ctx context.Context) error {
 	return nil
 }
 
+// finishDeletions waits until what was deleted before is purged: only then is
+// known what nothing refers to.
+func (d *Depot) finishDeletions(ctx context.Context) error {
+	list, err := d.db.Pending(ctx, maxPending)
+	for _, t := range list {
+		d.purge(ctx, t)
+	}
+	return err
+}
+
 // maxPending bounds what one start takes up; the next one goes on.
 const maxPending = 100_000
 
 // purging is what the removal of deleted sessions keeps track of.
 type purging struct {
-	running sync.Map // keys of the sessions that are being purged
+	running sync.Map // a channel, which closes at the end, by the key of each session that is being purged
 	asked   atomic.Bool
 	turn    sync.Mutex // held while the log of the database is emptied
 }
@@ -126,8 +136,15 @@ const removeTries = 4
 
 // purge removes what a deleted session left behind. A folder that cannot be
 // removed does not keep the rows.
+// It returns when that is done, whoever does it.
 func (d *Depot) purge(ctx context.Context, t store.Tombstone) {
-	if _, running := d.purging.running.LoadOrStore(t.Key, true); running {
+	done := make(chan struct{})
+	defer close(done)
+	if other, running := d.purging.running.LoadOrStore(t.Key, done); running {
+		select {
+		case <-other.(chan struct{}):
+		case <-ctx.Done():
+		}
 		return
 	}
 	defer d.purging.running.Delete(t.Key)

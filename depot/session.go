@@ -135,3 +135,9 @@ func (d *Depot) Left(s *artifact.Session) {
 // Refresh lets the log of a session tell of what is in its workspace, if nobody
 // watches it.
 func (d *Depot) Refresh(ctx context.Context, s *artifact.Session) error { return d.refresh(ctx, s) }
+
+// SessionByKey returns the session with an internal key, or
+// [store.ErrNoSession].
+func (d *Depot) SessionByKey(ctx context.Context, key int64) (artifact.Session, error) {
+	return d.db.SessionByKey(ctx, key)
+}

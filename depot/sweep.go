@@ -59,6 +59,9 @@ func (s *Swept) count(it *SweptItem) {
 // Sweep waits while a check or a backup runs.
 func (d *Depot) Sweep(ctx context.Context, dryRun bool) (Swept, error) {
 	done := Swept{DryRun: dryRun, Items: []SweptItem{}}
+	if err := d.finishDeletions(ctx); err != nil {
+		return done, err
+	}
 	if !dryRun {
 		release, err := d.sweeping.clear(ctx)
 		if err != nil {

@@ -80,7 +80,7 @@ func TestServeDefaults(t *testing.T) {
 	}
 	s := c.Serve
 	if s.Listen != "127.0.0.1:6400" || s.DB != "" || !s.ImplicitSessions || !s.Watch || bool(s.AutoClean) || s.MaxUpload != 0 ||
-		s.InlineLimit != 16<<10 || s.DataURILimit != 20<<20 || s.Retention != 0 || s.KeepEvents != 0 || s.Insecure ||
+		s.InlineLimit != 16<<10 || s.DataURILimit != 20<<20 || s.Retention != 0 || s.KeepEvents != 0 || s.Auth != "auto" ||
 		s.MetricsListen != defaultMetricsListen || s.ExposeLocalPaths {
 		t.Errorf("got %+v", s)
 	}

@@ -8,11 +8,14 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	"github.com/vitrine-hq/vitrine/account"
 	"github.com/vitrine-hq/vitrine/api"
 	"github.com/vitrine-hq/vitrine/blob"
 	"github.com/vitrine-hq/vitrine/blob/fileblob"
@@ -34,10 +37,14 @@ type server struct {
 	db      *store.DB
 	depot   *depot.Depot
 	api     *api.Server
-	closers []func() error // in the order of opening
-	servers []*http.Server
-	serving sync.WaitGroup
-	failed  chan error // a listener that ended by itself
+
+	required bool // sessions need a token
+	accounts *account.Accounts
+	firstKey string         // that was made at this start, to be shown once
+	closers  []func() error // in the order of opening
+	servers  []*http.Server
+	serving  sync.WaitGroup
+	failed   chan error // a listener that ended by itself
 }
 
 // Run serves until it is interrupted. Everything that was acknowledged is
@@ -49,14 +56,22 @@ func (c *serveCmd) Run(ctx context.Context, app *app) (err error) {
 	}
 	s := &server{c: c, log: log, metrics: newMetrics(), failed: make(chan error, 4)}
 	defer func() { err = errors.Join(err, s.close()) }()
-	if err := s.open(ctx); err != nil {
+	if s.required, err = c.required(); err != nil {
 		return err
 	}
-	addresses, err := s.listen(ctx)
+	main, err := listenTCP(ctx, c.Listen)
 	if err != nil {
 		return err
 	}
-	if err := c.greet(app.stdout, addresses); err != nil {
+	defer main.Close() // where nothing serves it yet
+	if err := s.open(ctx, main.Addr().String()); err != nil {
+		return err
+	}
+	addresses, err := s.listen(ctx, main)
+	if err != nil {
+		return err
+	}
+	if err := s.greet(app.stdout, addresses); err != nil {
 		return err
 	}
 	select {
@@ -70,8 +85,9 @@ func (c *serveCmd) Run(ctx context.Context, app *app) (err error) {
 	return errors.Join(err, s.drain())
 }
 
-// open opens the data directory and what lies in it.
-func (s *server) open(ctx context.Context) (err error) {
+// open opens the data directory and what lies in it, for a server that listens
+// at an address.
+func (s *server) open(ctx context.Context, address string) (err error) {
 	if s.dir, err = openDataDir(s.c.Data, s.c.DB); err != nil {
 		return err
 	}
@@ -90,11 +106,35 @@ func (s *server) open(ctx context.Context) (err error) {
 	}
 	s.closers = append(s.closers, s.depot.Close)
 	s.metrics.watch(s.depot)
+	if err := s.openAccounts(ctx, address); err != nil {
+		return err
+	}
 	s.api, err = api.New(api.Config{
-		Depot: s.depot, Log: s.log, Version: version, PublicURL: s.c.PublicURL, CORSOrigins: s.c.CORSOrigins, Insecure: s.c.Insecure,
+		Depot: s.depot, Accounts: s.accounts, Log: s.log, Version: version, PublicURL: s.issuer(address), CORSOrigins: s.c.CORSOrigins,
+		Access:     api.Access{Required: s.required},
 		UploadIdle: s.c.UploadIdleTimeout, UploadTimeout: s.c.UploadTimeout, DataURILimit: int64(s.c.DataURILimit),
 		OpenAPI: openapi.JSON(), Hooks: s.metrics.hooks(),
 	})
+	return err
+}
+
+// issuer returns the address by which the server calls itself.
+func (s *server) issuer(address string) string {
+	if s.c.PublicURL != "" {
+		return strings.TrimSuffix(s.c.PublicURL, "/")
+	}
+	return "http://" + address
+}
+
+// openAccounts opens the accounts and, where there is no API key at all, makes
+// the first.
+func (s *server) openAccounts(ctx context.Context, address string) (err error) {
+	s.accounts, err = account.Open(ctx, s.db, account.Options{Issuer: s.issuer(address), Log: s.log})
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, s.accounts.Close)
+	s.firstKey, err = s.accounts.Bootstrap(ctx, os.Getenv("VITRINE_BOOTSTRAP_KEY"))
 	return err
 }
 
@@ -112,16 +152,11 @@ type listening struct {
 }
 
 // listen starts the API, the metrics and the admin socket.
-func (s *server) listen(ctx context.Context) (listening, error) {
+func (s *server) listen(ctx context.Context, main net.Listener) (listening, error) {
 	var at listening
-	main, err := listenTCP(ctx, s.c.Listen, s.c.Insecure)
-	if err != nil {
-		return at, err
-	}
 	at.api = main.Addr().String()
 	wrap, stopTracing, err := startTracing(ctx)
 	if err != nil {
-		_ = main.Close()
 		return at, err
 	}
 	s.closers = append(s.closers, func() error {
@@ -144,17 +179,8 @@ func (s *server) listen(ctx context.Context) (listening, error) {
 	return at, nil
 }
 
-// listenTCP listens on an address. Without accounts whoever reaches the server
-// can read and write everything, so that other than loopback needs --insecure.
-func listenTCP(ctx context.Context, address string, insecure bool) (net.Listener, error) {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, fmt.Errorf("listen on %q: want host:port", address)
-	}
-	if ip := net.ParseIP(host); !insecure && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return nil, withHint(fmt.Errorf("%s is not a loopback address, and there are no accounts: everybody who reaches it could read and write everything", address),
-			"listen on 127.0.0.1, or say --insecure if something else guards the address")
-	}
+// listenTCP listens on an address.
+func listenTCP(ctx context.Context, address string) (net.Listener, error) {
 	var lc net.ListenConfig
 	l, err := lc.Listen(ctx, "tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -231,10 +257,17 @@ func (s *server) close() error {
 }
 
 // greet says where the server is and what to do next.
-func (c *serveCmd) greet(w io.Writer, at listening) error {
-	data, err := filepath.Abs(c.Data)
+func (s *server) greet(w io.Writer, at listening) error {
+	data, err := filepath.Abs(s.c.Data)
 	if err != nil {
-		return fmt.Errorf("resolve %s: %w", c.Data, err)
+		return fmt.Errorf("resolve %s: %w", s.c.Data, err)
+	}
+	access := "Anybody who reaches this port can read and write all sessions; the library needs a token."
+	if s.required {
+		access = "Everything needs a token."
+	}
+	if s.firstKey != "" {
+		access += "\nThe first API key, shown this once:\n  " + s.firstKey
 	}
 	url := "http://" + at.api
 	_, err = fmt.Fprintf(w, `vitrine %s listens on %s
@@ -242,11 +275,11 @@ func (c *serveCmd) greet(w io.Writer, at listening) error {
   data     %s
   metrics  http://%s/metrics
 
-Anybody who reaches this port can read and write everything: there are no accounts.
+%s
 Send a file:
   echo '# Hello' | curl -T - %s/api/uploads/demo/hello.md
 Follow what happens:
   curl -N %s/api/sessions/demo/events
-`, version, url, url, data, at.metrics, url, url)
+`, version, url, url, data, at.metrics, access, url, url)
 	return err
 }

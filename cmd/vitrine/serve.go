@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,7 +63,7 @@ type serveCmd struct {
 
 	PublicURL     string   `name:"public-url" placeholder:"URL" help:"Address under which others reach the server; its host is let in besides local names."`
 	CORSOrigins   []string `name:"cors-origins" env:"VITRINE_CORS_ORIGINS,CORS_ALLOW_ORIGINS" placeholder:"ORIGIN" help:"Origins of web pages that may use the API, with credentials."`
-	Insecure      bool     `help:"Listen where others can reach the server, though there are no accounts, and let in any host name and proxies."`
+	Auth          string   `default:"auto" enum:"auto,required,none" placeholder:"MODE" help:"Who needs a token for sessions: auto (nobody on loopback, everybody elsewhere), required, or none, which only loopback allows. The library always needs one (default: auto)."`
 	MetricsListen string   `default:"127.0.0.1:6402" placeholder:"HOST:PORT" help:"Address of /metrics. If the default is taken, a free port is used (default: 127.0.0.1:6402)."`
 
 	LogFormat string `default:"auto" enum:"auto,text,json" placeholder:"FORMAT" help:"text, json, or auto: text on a terminal (default: auto)."`
@@ -90,6 +91,22 @@ func (c *serveCmd) Validate() error {
 		return fmt.Errorf("--sweep-grace is shorter than --upload-timeout: the sweeper would delete uploads in the making")
 	}
 	return nil
+}
+
+// required reports whether sessions, too, need a token on an address. The error
+// says where an open server is refused.
+func (c *serveCmd) required() (bool, error) {
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return false, fmt.Errorf("listen on %q: want host:port", c.Listen)
+	}
+	ip := net.ParseIP(host)
+	loopback := host == "localhost" || ip != nil && ip.IsLoopback()
+	if c.Auth == "none" && !loopback {
+		return false, withHint(fmt.Errorf("%s is not a loopback address: everybody who reaches it could read and write everything", c.Listen),
+			"listen on 127.0.0.1, or leave out --auth none")
+	}
+	return c.Auth == "required" || c.Auth == "auto" && !loopback, nil
 }
 
 // depotOptions returns the settings of the use cases.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strings"
 
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel"
@@ -36,7 +37,9 @@ func startTracing(ctx context.Context) (wrap func(http.Handler) http.Handler, st
 	otel.SetTextMapPropagator(propagation.TraceContext{})
 	wrap = func(h http.Handler) http.Handler {
 		return otelhttp.NewHandler(h, "http", otelhttp.WithFilter(func(r *http.Request) bool {
-			return r.URL.Path != "/ws" // a socket is no request; it would be a span of hours
+			// A socket is no request, it would be a span of hours; and the path of
+			// a share is a secret.
+			return r.URL.Path != "/ws" && !strings.HasPrefix(r.URL.Path, "/s/")
 		}))
 	}
 	return wrap, provider.Shutdown, nil
