@@ -81,7 +81,7 @@ func TestServeDefaults(t *testing.T) {
 	s := c.Serve
 	if s.Listen != "127.0.0.1:6400" || s.DB != "" || !s.ImplicitSessions || !s.Watch || bool(s.AutoClean) || s.MaxUpload != 0 ||
 		s.InlineLimit != 16<<10 || s.DataURILimit != 20<<20 || s.Retention != 0 || s.KeepEvents != 0 || s.Auth != "auto" ||
-		s.MetricsListen != defaultMetricsListen || s.ExposeLocalPaths {
+		s.MetricsListen != defaultMetricsListen || s.ExposeLocalPaths || s.Scan != "" || s.ScanMode != "hold" || s.ScanFailure != "refuse" {
 		t.Errorf("got %+v", s)
 	}
 	if diff := cmp.Diff([]string{".git", "node_modules", ".venv", "__pycache__"}, s.Ignore); diff != "" {

@@ -82,6 +82,7 @@ func (m *metrics) watch(d *depot.Depot) {
 			Name: "vitrine_log_reads_total", Help: "Reads of the log's table for followers, who share them.",
 		}, func() float64 { return float64(d.LogReads()) }),
 	)
+	m.watchScans(d)
 }
 
 // committed is told of each commit by the store.

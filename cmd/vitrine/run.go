@@ -100,7 +100,11 @@ func (s *server) open(ctx context.Context, address string) (err error) {
 	if err != nil {
 		return err
 	}
-	s.depot, err = depot.Open(ctx, s.db, blob.New(driver), s.c.depotOptions(s.dir, s.log))
+	options := s.c.depotOptions(s.dir, s.log)
+	if err := s.c.scanSettings.apply(ctx, &options, s.log); err != nil {
+		return err
+	}
+	s.depot, err = depot.Open(ctx, s.db, blob.New(driver), options)
 	if err != nil {
 		return err
 	}

@@ -55,6 +55,8 @@ type serveCmd struct {
 	DataURILimit      size          `name:"data-uri-limit" default:"20MiB" placeholder:"SIZE" help:"Contents up to this size are part of what an artifact's description says (default: 20MiB)."`
 	ExposeLocalPaths  bool          `help:"Show absolute paths of this machine in answers."`
 
+	scanSettings
+
 	lifetimes
 	AutoClean truth `env:"VITRINE_AUTO_CLEAN,MAC_AUTO_CLEAN_ATTACHMENTS" help:"Delete the bytes of uploads when their session is left; outputs stay."`
 
