@@ -33,7 +33,7 @@ func (a *Accounts) Authenticate(ctx context.Context, token string) (*artifact.Ca
 			return nil, err
 		}
 		c = *verified
-		a.seen.put(sum, c, now)
+		a.seen.put(sum, c, earlier(now.Add(sightingLife), c.Expires))
 	}
 	// Each time, and after it was looked up: what is revoked meanwhile is heard of.
 	if err := a.revoked.check(&c); err != nil {
@@ -45,9 +45,16 @@ func (a *Accounts) Authenticate(ctx context.Context, token string) (*artifact.Ca
 // Admit returns an [auth.ErrTokenInvalid] for a caller whose tenant is not
 // there or suspended, or who came with something that was revoked. It is for
 // callers that somebody else vouches for.
+//
+// That the tenant is there is remembered as long as news from other nodes may
+// take anyway.
 func (a *Accounts) Admit(ctx context.Context, c *artifact.Caller) error {
-	if err := a.admit(ctx, c.Tenant); err != nil {
-		return err
+	sum, now := sha256.Sum256([]byte("tenant "+c.Tenant)), a.opt.Now()
+	if _, seen := a.seen.get(sum, now); !seen {
+		if err := a.admit(ctx, c.Tenant); err != nil {
+			return err
+		}
+		a.seen.put(sum, artifact.Caller{}, now.Add(a.opt.Recheck))
 	}
 	return a.revoked.check(c)
 }
@@ -116,10 +123,10 @@ func (s *sightings) get(sum [sha256.Size]byte, now time.Time) (artifact.Caller, 
 	return seen.caller, true
 }
 
-func (s *sightings) put(sum [sha256.Size]byte, c artifact.Caller, now time.Time) {
+func (s *sightings) put(sum [sha256.Size]byte, c artifact.Caller, until time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.add(sum, sighting{c, earlier(now.Add(sightingLife), c.Expires)})
+	s.add(sum, sighting{c, until})
 }
 
 // add puts a token into the new half. A full half becomes the old one, whose

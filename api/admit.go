@@ -37,7 +37,7 @@ func (s *Server) admit(rt route, w http.ResponseWriter, r *http.Request) (*http.
 	if c != nil {
 		known = *c
 	}
-	known.Remote, known.Agent, known.Request = s.remote(r), cut(r.UserAgent(), 256), correlationID(r.Context())
+	known.Remote, known.Agent, known.Request = s.remote(r), cut(r.UserAgent(), 256), requestID(r.Context())
 	if err == nil && rt.scope != "" && !known.Scopes.Has(rt.scope) {
 		err = lacks(rt.scope)
 	}
@@ -70,21 +70,22 @@ func (s *Server) identify(rt route, r *http.Request) (*artifact.Caller, error) {
 		given = token != ""
 	}
 	switch {
-	case given && s.Accounts == nil:
-		return nil, auth.ErrBadCredentials
+	case given && rt.login && auth.LooksLikeKey(token):
+		return nil, nil // it is what the route is about
 	case given:
 		return s.Accounts.Authenticate(r.Context(), token)
 	}
 	if c, err := s.byCookie(r); c != nil || err != nil {
 		return c, err
 	}
-	if c := s.byProxy(r); c != nil {
-		return c, nil
+	c := s.byProxy(r)
+	if c == nil && !s.Access.Required && rt.ofSessions() {
+		c = &artifact.Caller{Kind: artifact.CallerLocal, Tenant: s.firstTenant(), Scopes: localScopes}
 	}
-	if s.Access.Required || !rt.ofSessions() {
+	if c == nil {
 		return nil, nil
 	}
-	return &artifact.Caller{Kind: artifact.CallerLocal, Tenant: s.firstTenant(), Scopes: localScopes}, nil
+	return c, s.Accounts.Admit(r.Context(), c) // their tenant may be suspended
 }
 
 func (s *Server) firstTenant() string {

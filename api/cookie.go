@@ -36,7 +36,7 @@ func (s *Server) setCookie(w http.ResponseWriter, token string, life time.Durati
 // the same site to browsers, and hostile content may live there.
 func (s *Server) byCookie(r *http.Request) (*artifact.Caller, error) {
 	c, err := r.Cookie(s.cookieName())
-	if err != nil || s.Accounts == nil || !s.sameOrigin(r) {
+	if err != nil || !s.sameOrigin(r) {
 		return nil, nil
 	}
 	caller, err := s.Accounts.Authenticate(r.Context(), c.Value)

@@ -10,8 +10,8 @@ import (
 	"github.com/vitrine-hq/vitrine/store"
 )
 
-// DeleteTenant deletes the sessions and the library of a tenant, which has to
-// be marked as deleted before, so that nothing is added meanwhile. It can be
+// DeleteTenant deletes the sessions, the library and the people of a tenant,
+// which has to be marked as deleted before, so that nothing is added meanwhile. It can be
 // called again after it was interrupted. The audit log stays: who deleted what
 // must be known afterwards.
 func (d *Depot) DeleteTenant(ctx context.Context, tenant string) error {
@@ -29,6 +29,9 @@ func (d *Depot) DeleteTenant(ctx context.Context, tenant string) error {
 		if len(list) < pageSize {
 			break
 		}
+	}
+	if err := d.db.Tx(ctx, func(tx *store.Tx) error { return tx.ForgetTenant(tenant) }); err != nil {
+		return err
 	}
 	lib, err := d.db.Log(ctx, tenant, artifact.LibraryLog)
 	if err != nil || lib.Key == 0 {

@@ -190,6 +190,17 @@ func (tx *Tx) DeleteTenant(id string) error {
 	return tx.oneTenant("UPDATE tenants SET deleted = ? WHERE id = ? AND deleted = 0", tx.now.UnixMicro(), id)
 }
 
+// ForgetTenant removes what is known of the people of a tenant that was deleted:
+// members, keys, grants, shares, replays.
+func (tx *Tx) ForgetTenant(id string) error {
+	for _, table := range []string{"users", "api_keys", "grants", "shares", "replays", "auth_codes", "device_codes"} {
+		if _, err := tx.exec("DELETE FROM "+table+" WHERE tenant = ? AND EXISTS (SELECT 1 FROM tenants WHERE id = ? AND deleted <> 0)", id, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // oneTenant runs an update of one tenant, or returns ErrNoTenant.
 func (tx *Tx) oneTenant(query string, args ...any) error {
 	n, err := tx.exec(query, args...)
