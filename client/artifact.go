@@ -81,15 +81,20 @@ type Content struct {
 // Open returns the content of an artifact from offset on. The caller closes it.
 // Its reader fails when nothing comes for the time of Options.Silence.
 func (c *Client) Open(ctx context.Context, s artifact.SessionID, id string, offset int64) (*Content, error) {
-	return c.open(ctx, s, id, offset, "")
+	return c.open(ctx, c.stream(s, id), offset, "")
 }
 
-// open asks for a range when offset is above 0. With an etag the range counts
-// only if the content is still the same; else all of it comes.
-func (c *Client) open(ctx context.Context, s artifact.SessionID, id string, offset int64, etag string) (*Content, error) {
+// stream returns the address of an artifact's bytes.
+func (c *Client) stream(s artifact.SessionID, id string) string {
+	return c.session(s, url.Values{"mode": {"stream"}, "download": {"true"}}, "artifacts", id)
+}
+
+// open returns the content at an address. It asks for a range when offset is
+// above 0. With an etag the range counts only if the content is still the same;
+// else all of it comes.
+func (c *Client) open(ctx context.Context, address string, offset int64, etag string) (*Content, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	q := url.Values{"mode": {"stream"}, "download": {"true"}}
-	req, err := c.request(ctx, http.MethodGet, c.session(s, q, "artifacts", id), nil)
+	req, err := c.request(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		cancel(nil)
 		return nil, err

@@ -50,8 +50,7 @@ type Downloaded struct {
 // download is the state of one Download across its connections.
 type download struct {
 	c    *Client
-	s    artifact.SessionID
-	id   string
+	from string // address
 	t    Transfer
 	out  io.Writer
 	sum  hash.Hash
@@ -68,10 +67,14 @@ type download struct {
 // goes on where it was; at the end it compares the hash. What was written is
 // good only if the error is nil.
 func (c *Client) Download(ctx context.Context, s artifact.SessionID, id string, out io.Writer, t Transfer) (Downloaded, error) {
+	return c.download(ctx, c.stream(s, id), out, t)
+}
+
+func (c *Client) download(ctx context.Context, from string, out io.Writer, t Transfer) (Downloaded, error) {
 	if t.Tries <= 0 {
 		t.Tries = 8
 	}
-	d := &download{c: c, s: s, id: id, t: t, out: out, sum: sha256.New(), size: -1, want: t.SHA256}
+	d := &download{c: c, from: from, t: t, out: out, sum: sha256.New(), size: -1, want: t.SHA256}
 	for n := 0; ; {
 		before := d.done
 		again, err := d.next(ctx)
@@ -116,7 +119,7 @@ func lost(ctx context.Context, err error) bool {
 // next reads as much as one connection gives. With an error it says whether
 // another connection may go on.
 func (d *download) next(ctx context.Context) (again bool, err error) {
-	content, err := d.c.open(ctx, d.s, d.id, d.done, d.etag)
+	content, err := d.c.open(ctx, d.from, d.done, d.etag)
 	if err != nil {
 		return d.open && lost(ctx, err), err
 	}
@@ -173,11 +176,16 @@ type ZipQuery struct {
 // Zip returns the session as a zip on its way. The caller closes it. A zip that
 // the server could not finish ends in an error, never in io.EOF.
 func (c *Client) Zip(ctx context.Context, s artifact.SessionID, z ZipQuery) (io.ReadCloser, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
 	q := url.Values{}
 	setList(q, "ids", z.IDs)
 	setNumber(q, "at", int64(z.At))
-	req, err := c.request(ctx, http.MethodGet, c.session(s, q, "download"), nil)
+	return c.bytes(ctx, c.session(s, q, "download"))
+}
+
+// bytes returns what comes from an address whose length is not known.
+func (c *Client) bytes(ctx context.Context, address string) (io.ReadCloser, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	req, err := c.request(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		cancel(nil)
 		return nil, err

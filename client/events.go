@@ -85,15 +85,18 @@ func filterQuery(f artifact.Filter) url.Values {
 	return v
 }
 
-// Entry is one entry of a session's log.
+// Entry is one entry of the log of a session, of the library, or of the audit
+// log.
 type Entry struct {
 	Type    string             `json:"type"`
 	Seq     artifact.Seq       `json:"seq"`
 	Session artifact.SessionID `json:"session_id"`
 	At      Time               `json:"at"`
 	Data    json.RawMessage    `json:"data"`
-	// Artifact is what Data tells of when the entry is about a file.
+	// Artifact is what Data tells of when the entry is about a file of a session.
 	Artifact *Artifact `json:"-"`
+	// File is what Data tells of when the entry is about a file of the library.
+	File *LibraryChange `json:"-"`
 	// LogID names the log, if the server said so.
 	LogID string `json:"-"`
 	// Raw is the entry as it came, on one line.
@@ -103,16 +106,20 @@ type Entry struct {
 // Cursor returns the position after the entry.
 func (e *Entry) Cursor() Cursor { return Cursor{e.Seq, e.LogID} }
 
-// UnmarshalJSON reads an entry and, if it is about a file, its artifact.
+// UnmarshalJSON reads an entry and, if it is about a file, that file.
 func (e *Entry) UnmarshalJSON(b []byte) error {
 	type plain Entry
 	if err := json.Unmarshal(b, (*plain)(e)); err != nil {
 		return err
 	}
 	e.Raw = append(json.RawMessage(nil), b...)
-	if e.Type != artifact.TypeArtifact && e.Type != artifact.TypeUpload {
-		return nil
+	switch e.Type {
+	case artifact.TypeArtifact, artifact.TypeUpload:
+		e.Artifact = new(Artifact)
+		return json.Unmarshal(e.Data, e.Artifact)
+	case artifact.TypeSaved, artifact.TypeMoved, artifact.TypeRemoved:
+		e.File = new(LibraryChange)
+		return json.Unmarshal(e.Data, e.File)
 	}
-	e.Artifact = new(Artifact)
-	return json.Unmarshal(e.Data, e.Artifact)
+	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"iter"
 	"mime"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -33,11 +34,16 @@ type Following struct {
 //   - after the entry of type artifact.TypeDeleted, without an error;
 //   - with an *Expired when the cursor is not in the log;
 //   - with ErrNotFound when there is no such session, or no longer;
+//   - with ErrUnauthorized when the client is not let in, or no longer;
 //   - with any other error of the first connection, which is not tried again;
 //   - with the context's error.
 func (c *Client) Follow(ctx context.Context, s artifact.SessionID, f Following) iter.Seq2[Entry, error] {
+	return c.follow(ctx, f, func(q url.Values) string { return c.session(s, q, "events") })
+}
+
+func (c *Client) follow(ctx context.Context, f Following, address func(url.Values) string) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		t := &tail{c: c, s: s, f: f, at: f.From, yield: yield}
+		t := &tail{c: c, address: address, f: f, at: f.From, yield: yield}
 		for n := 0; ; {
 			err := t.read(ctx)
 			switch {
@@ -73,14 +79,14 @@ func isExpired(err error) bool {
 
 // tail is the state of one Follow across its connections.
 type tail struct {
-	c      *Client
-	s      artifact.SessionID
-	f      Following
-	yield  func(Entry, error) bool
-	at     Cursor
-	opened bool // a stream has been open
-	heard  bool // this connection brought something
-	ended  bool // the caller, or the session, is done
+	c       *Client
+	address func(url.Values) string // of the stream
+	f       Following
+	yield   func(Entry, error) bool
+	at      Cursor
+	opened  bool // a stream has been open
+	heard   bool // this connection brought something
+	ended   bool // the caller, or the session, is done
 }
 
 // read hands on what one connection brings, until it breaks or all is done.
@@ -113,7 +119,7 @@ func (t *tail) request(ctx context.Context) (*http.Request, error) {
 	if t.at.LogID == "" {
 		setNumber(q, "after", int64(t.at.After))
 	}
-	req, err := t.c.request(ctx, http.MethodGet, t.c.session(t.s, q, "events"), nil)
+	req, err := t.c.request(ctx, http.MethodGet, t.address(q), nil)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/vitrine-hq/vitrine/account"
 	"github.com/vitrine-hq/vitrine/api"
 	"github.com/vitrine-hq/vitrine/artifact"
 	"github.com/vitrine-hq/vitrine/blob"
@@ -23,13 +24,21 @@ import (
 	"github.com/vitrine-hq/vitrine/store"
 )
 
-// realServer starts a server on a temporary directory and returns a client of
-// it, and the folder of its sessions.
-func realServer(t *testing.T) (c *client.Client, wareHouse string) {
+// world is a real server on a temporary directory.
+type world struct {
+	t         *testing.T
+	url       string
+	wareHouse string // the folder of its sessions
+	key       string // with all permissions
+	accounts  *account.Accounts
+}
+
+// realServer starts a server, open or not.
+func realServer(t *testing.T, open bool) *world {
 	t.Helper()
 	dir := t.TempDir()
-	wareHouse = filepath.Join(dir, "WareHouse")
-	if err := os.Mkdir(wareHouse, 0o700); err != nil {
+	w := &world{t: t, wareHouse: filepath.Join(dir, "WareHouse")}
+	if err := os.Mkdir(w.wareHouse, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	db, err := store.OpenSQLite(t.Context(), filepath.Join(dir, "vitrine.db"), store.Options{})
@@ -40,32 +49,65 @@ func realServer(t *testing.T) (c *client.Client, wareHouse string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := depot.Open(t.Context(), db, blob.New(driver), depot.Options{WareHouse: wareHouse, Implicit: true})
+	d, err := depot.Open(t.Context(), db, blob.New(driver), depot.Options{WareHouse: w.wareHouse, Implicit: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := api.New(api.Config{Depot: d, Log: slog.New(slog.DiscardHandler)})
+	front := httptest.NewUnstartedServer(nil)
+	w.url = "http://" + front.Listener.Addr().String()
+	w.accounts, err = account.Open(t.Context(), db, account.Options{Issuer: w.url})
 	if err != nil {
 		t.Fatal(err)
 	}
-	front := httptest.NewServer(server.Handler())
+	if w.key, err = w.accounts.Bootstrap(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	server, err := api.New(api.Config{
+		Depot: d, Accounts: w.accounts, Access: api.Access{Required: !open}, PublicURL: w.url, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	front.Config.Handler = server.Handler()
+	front.Start()
 	t.Cleanup(func() {
 		server.Drain()
 		front.Close()
-		if err := errors.Join(d.Close(), db.Close()); err != nil {
+		if err := errors.Join(w.accounts.Close(), d.Close(), db.Close()); err != nil {
 			t.Error(err)
 		}
 	})
-	if c, err = client.New(front.URL, client.Options{}); err != nil {
-		t.Fatal(err)
-	}
-	return c, wareHouse
+	return w
 }
 
-// TestServer takes a session through its life on a real server: what the
-// client says and what the server means are the same.
+// client returns a client of the server.
+func (w *world) client(opt client.Options) *client.Client {
+	w.t.Helper()
+	c, err := client.New(w.url, opt)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return c
+}
+
+// TestServer takes a session through its life on a real server, open and with
+// accounts: what the client says and what the server means are the same.
 func TestServer(t *testing.T) {
-	c, wareHouse := realServer(t)
+	t.Run("open", func(t *testing.T) {
+		w := realServer(t, true)
+		testServer(t, w.client(client.Options{}), w.wareHouse)
+	})
+	t.Run("accounts", func(t *testing.T) {
+		w := realServer(t, false)
+		testServer(t, w.client(client.Options{Key: w.key}), w.wareHouse)
+		if _, err := w.client(client.Options{}).Session(t.Context(), "other"); !errors.Is(err, client.ErrUnauthorized) {
+			t.Errorf("without a key: %v", err)
+		}
+	})
+}
+
+func testServer(t *testing.T, c *client.Client, wareHouse string) {
+	t.Helper()
 	ctx := t.Context()
 	if err := c.Health(ctx); err != nil {
 		t.Fatal(err)

@@ -85,15 +85,28 @@ const digestUpTo = 1 << 20
 // be read twice takes its digest along, so that the server refuses what was
 // damaged on the way; otherwise hashes are compared afterwards, as in Upload.
 func (c *Client) PutFile(ctx context.Context, s artifact.SessionID, f File, progress func(sent int64)) (Artifact, error) {
-	digest, err := contentDigest(f)
+	body := &sending{progress: progress, length: f.Size}
+	body.add(f)
+	req, err := c.putRequest(ctx, c.url(nil, "api", "uploads", string(s), f.Name), f, body)
 	if err != nil {
 		return Artifact{}, err
 	}
-	body := &sending{progress: progress, length: f.Size}
-	body.add(f)
-	req, err := c.request(ctx, http.MethodPut, c.url(nil, "api", "uploads", string(s), f.Name), body)
-	if err != nil {
+	stored := make([]Artifact, 1)
+	if err := c.push(req, body, &stored[0]); err != nil {
 		return Artifact{}, err
+	}
+	return stored[0], body.compare(stored)
+}
+
+// putRequest returns a request with one file as its body.
+func (c *Client) putRequest(ctx context.Context, address string, f File, body *sending) (*http.Request, error) {
+	digest, err := contentDigest(f)
+	if err != nil {
+		return nil, err
+	}
+	req, err := c.request(ctx, http.MethodPut, address, body)
+	if err != nil {
+		return nil, err
 	}
 	if digest != "" {
 		req.Header.Set("Content-Digest", digest)
@@ -101,11 +114,7 @@ func (c *Client) PutFile(ctx context.Context, s artifact.SessionID, f File, prog
 	if f.MIME != "" {
 		req.Header.Set("Content-Type", f.MIME)
 	}
-	stored := make([]Artifact, 1)
-	if err := c.push(req, body, &stored[0]); err != nil {
-		return Artifact{}, err
-	}
-	return stored[0], body.compare(stored)
+	return req, nil
 }
 
 // contentDigest returns the header of a small file that can be read again.
