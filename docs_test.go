@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -15,17 +16,20 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // The examples in the documentation work. Each page gets a server, a data
-// directory and a folder of its own. In README.md the lines after "$ " of
-// console blocks are run, and what follows them is what they print; in docs/ the
-// sh blocks are run, and "# prints: " says which lines come, in order. "…"
-// stands for anything.
+// directory, a folder and a shell of its own. The lines after "$ " of console
+// blocks are run, and what follows them is what they print; sh blocks are run,
+// and go blocks, which are whole programs, and "# prints: " or "// prints: "
+// says which lines come, in order. "…" stands for anything.
 
 // An example is one command or block with the lines that it prints.
 type example struct {
 	line   int // in the page
+	goCode bool
 	script string
 	prints []string
 }
@@ -35,13 +39,16 @@ func (e example) follows() bool {
 	return regexp.MustCompile(`curl -s?N |events \S+ .*-f\b`).MatchString(e.script)
 }
 
+// comments has how a comment begins in the blocks that are run as a whole.
+var comments = map[string]string{"sh": "#", "go": "//"}
+
 // examples reads the examples of a page.
 func examples(text string) []example {
 	var list []example
 	kind := ""
 	for i, line := range strings.Split(text, "\n") {
 		fence, isFence := strings.CutPrefix(line, "```")
-		printed, prints := strings.CutPrefix(line, "# prints: ")
+		printed, prints := strings.CutPrefix(line, comments[kind]+" prints: ")
 		command, isCommand := strings.CutPrefix(line, "$ ")
 		last := len(list) - 1
 		switch {
@@ -51,12 +58,12 @@ func examples(text string) []example {
 			if kind = fence; kind == "" {
 				kind = "plain"
 			}
-			if kind == "sh" {
-				list = append(list, example{line: i + 2})
+			if comments[kind] != "" {
+				list = append(list, example{line: i + 2, goCode: kind == "go"})
 			}
-		case kind == "sh" && prints:
+		case comments[kind] != "" && prints:
 			list[last].prints = append(list[last].prints, printed)
-		case kind == "sh":
+		case comments[kind] != "":
 			list[last].script += line + "\n"
 		case kind == "console" && isCommand:
 			list = append(list, example{line: i + 1, script: command + "\n"})
@@ -68,9 +75,15 @@ func examples(text string) []example {
 }
 
 func TestExamplesAreFound(t *testing.T) {
-	got := examples("x\n```sh\na \\\n  b\n# prints: 1…\n```\n```\n$ no\n```\n```console\n$ c\nout\n$ d\n```\n")
-	if len(got) != 3 || got[0].script != "a \\\n  b\n" || got[0].prints[0] != "1…" || got[1].prints[0] != "out" || got[2].script != "d\n" || got[0].line != 3 {
-		t.Errorf("%+v", got)
+	got := examples("x\n```sh\na \\\n  b\n# prints: 1…\n```\n```\n$ no\n```\n```console\n$ c\nout\n$ d\n```\n```go\ncode\n// prints: 2\n```\n")
+	want := []example{
+		{line: 3, script: "a \\\n  b\n", prints: []string{"1…"}},
+		{line: 11, script: "c\n", prints: []string{"out"}},
+		{line: 13, script: "d\n"},
+		{line: 16, goCode: true, script: "code\n", prints: []string{"2"}},
+	}
+	if diff := cmp.Diff(got, want, cmp.AllowUnexported(example{})); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -164,6 +177,12 @@ type reader struct {
 	url string
 }
 
+// The first API key of each server, and how pages write it.
+const (
+	bootstrapKey = "tm_pf_default_ak_examples-of-the-documentation-only-0"
+	shownKey     = "tm_pf_default_ak_…"
+)
+
 // newReader starts a server.
 func newReader(t *testing.T) *reader {
 	t.Helper()
@@ -188,7 +207,8 @@ func newReader(t *testing.T) *reader {
 	r.env = append(os.Environ(), "HOME="+r.dir, "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"),
 		"VITRINE_LISTEN=127.0.0.1:0", "VITRINE_METRICS_LISTEN=127.0.0.1:0", "VITRINE_DATA="+data, "VITRINE_LOG_LEVEL=warn")
 	server := exec.Command(filepath.Join(bin, "vitrine"), "serve")
-	server.Env, server.Dir, server.Stderr = r.env, r.dir, os.Stderr
+	server.Env = append(r.env, "VITRINE_BOOTSTRAP_KEY="+bootstrapKey)
+	server.Dir, server.Stderr = r.dir, os.Stderr
 	out, err := server.StdoutPipe()
 	if err == nil {
 		err = server.Start()
@@ -231,8 +251,10 @@ func (r *reader) try(page string, list []example) {
 		case strings.Contains(e.script, "vitrine serve"):
 			continue // it runs
 		}
-		script := strings.ReplaceAll(e.script, "http://127.0.0.1:6400", r.url)
-		script = strings.ReplaceAll(script, "go run ./cmd/vitrine", "vitrine")
+		script := strings.NewReplacer("http://127.0.0.1:6400", r.url, "go run ./cmd/vitrine", "vitrine", shownKey, bootstrapKey).Replace(e.script)
+		if e.goCode {
+			script = r.build(script, e)
+		}
 		output, err := r.run(script, e)
 		if want := unmet(e.prints, output); want != "" || err != nil {
 			r.Fatalf("%s:%d: %v\n%s\nprinted:\n%s\nmissing, in this order: %q", page, e.line, err, e.script, output, want)
@@ -240,12 +262,32 @@ func (r *reader) try(page string, list []example) {
 	}
 }
 
+// build compiles a program with this module and returns the command that runs
+// it.
+func (r *reader) build(program string, e example) string {
+	name := filepath.Join(r.dir, fmt.Sprintf("example%d", e.line))
+	if err := os.WriteFile(name+".go", []byte(program), 0o600); err != nil {
+		r.Fatal(err)
+	}
+	if out, err := exec.Command("go", "build", "-o", name, name+".go").CombinedOutput(); err != nil {
+		r.Fatalf("line %d: %v\n%s", e.line, err, out)
+	}
+	return name
+}
+
+// shell begins every script: for the reader of a page all of it is one shell,
+// so what one example sets the next ones know.
+const shell = `set -aeo pipefail
+[ ! -f "$HOME/.variables" ] || . "$HOME/.variables"
+trap 'export -p >"$HOME/.variables"' EXIT
+`
+
 // run runs a script and returns what it prints. One that goes on for ever is
 // stopped as soon as everything expected came.
 func (r *reader) run(script string, e example) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "bash", "-e", "-o", "pipefail", "-c", script)
+	cmd := exec.CommandContext(ctx, "bash", "-c", shell+script)
 	cmd.Dir, cmd.Env = r.dir, r.env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
