@@ -115,12 +115,12 @@ func (a *Accounts) ByKey(ctx context.Context, key string) (*artifact.Caller, err
 	return artifact.CallerOf(as(ctx, c)), nil
 }
 
-// Owner returns what a caller's member is called, and its id where that is not
-// known.
+// Owner returns what the member is called that a caller acts for, or a NotFound
+// error.
 func (a *Accounts) Owner(ctx context.Context, c *artifact.Caller) (string, error) {
 	u, err := a.db.User(ctx, c.Tenant, c.User)
-	if errors.Is(err, store.ErrNoUser) || err == nil && u.Name == "" {
-		return c.User, nil
+	if err == nil && u.Name == "" {
+		return u.ID, nil
 	}
 	return u.Name, err
 }

@@ -40,6 +40,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	driveUploads(h, d)
 	driveLog(h, d)
 	driveArtifacts(h, d)
+	driveOAuth(h, d)
 	driveFullDisk(t, d)
 	driveDenied(h, d)
 	driveDrained(h, d)

@@ -38,9 +38,10 @@ import (
 
 // setup is what a test may change about its server.
 type setup struct {
-	depot depot.Options
-	api   api.Config
-	files fileblob.Options
+	depot   depot.Options
+	account account.Options
+	api     api.Config
+	files   fileblob.Options
 	// sendBuffer is the size of the sockets' buffers; nil or 0 leaves it to the system.
 	sendBuffer *atomic.Int64
 }
@@ -87,13 +88,14 @@ func (h *house) start() {
 	if h.blobs, err = fileblob.Open(filepath.Join(h.dir, "blobs"), h.files); err != nil {
 		h.Fatal(err)
 	}
-	if h.db, err = store.OpenSQLite(ctx, filepath.Join(h.dir, "vitrine.db"), store.Options{}); err != nil {
+	if h.db, err = store.OpenSQLite(ctx, filepath.Join(h.dir, "vitrine.db"), store.Options{Now: h.account.Now}); err != nil {
 		h.Fatal(err)
 	}
 	if h.depot, err = depot.Open(ctx, h.db, blob.New(h.blobs), h.setup.depot); err != nil {
 		h.Fatal(err)
 	}
-	if h.accounts, err = account.Open(ctx, h.db, account.Options{Issuer: testIssuer, Log: slog.New(slog.DiscardHandler)}); err != nil {
+	h.account.Issuer = testIssuer
+	if h.accounts, err = account.Open(ctx, h.db, h.account); err != nil {
 		h.Fatal(err)
 	}
 	if made, err := h.accounts.Bootstrap(ctx, ""); err != nil {
@@ -245,6 +247,9 @@ func (h *house) want(a answer, status int, detail string) answer {
 	}
 	if strings.HasPrefix(a.Request.URL.Path, "/api/v2/") {
 		return h.wantEnveloped(a, detail)
+	}
+	if path := a.Request.URL.Path; strings.HasPrefix(path, "/oauth/") || strings.HasPrefix(path, "/.well-known/") {
+		return h.wantOAuth(a, status, "")
 	}
 	e, _ := a.json["error"].(map[string]any)
 	if a.json["detail"] == nil || a.json["timestamp"] == nil || e["code"] == nil || e["message"] == nil || e["details"] == nil {

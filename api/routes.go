@@ -23,7 +23,8 @@ func (s *Server) table() table {
 	t = append(t, s.sessionTable()...)
 	t = append(t, s.shareTable()...)
 	t = append(t, s.libraryTable()...)
-	return append(t, s.accountTable()...)
+	t = append(t, s.accountTable()...)
+	return append(t, s.oauthTable()...)
 }
 
 func (s *Server) sessionTable() table {
