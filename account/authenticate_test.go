@@ -185,9 +185,9 @@ func TestSightingsAreBounded(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	sum := func(i int) [sha256.Size]byte { return sha256.Sum256(binary.AppendVarint(nil, int64(i))) }
 	kept := sum(-1)
-	s.put(kept, artifact.Caller{Key: "kept"}, now)
+	s.put(kept, artifact.Caller{Key: "kept"}, now.Add(time.Minute))
 	for i := range 3 * maxSightings {
-		s.put(sum(i), artifact.Caller{}, now)
+		s.put(sum(i), artifact.Caller{}, now.Add(time.Minute))
 		if c, ok := s.get(kept, now); !ok || c.Key != "kept" {
 			t.Fatalf("a token in use was dropped after %d others", i)
 		}

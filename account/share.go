@@ -106,7 +106,7 @@ func (a *Accounts) Share(ctx context.Context, token string) (Share, error) {
 	if !row.Revoked.IsZero() || over(s.Expires, a.opt.Now()) {
 		return Share{}, store.ErrNoShare
 	}
-	if err := a.Admit(ctx, s.Caller()); artifact.KindOf(err) == artifact.Unauthorized {
+	if err := a.admitNow(ctx, s.Caller()); artifact.KindOf(err) == artifact.Unauthorized {
 		return Share{}, store.ErrNoShare
 	} else if err != nil {
 		return Share{}, err

@@ -24,6 +24,7 @@ type dialect struct {
 	begin    string            // starts a write transaction
 	snapshot *sql.TxOptions    // of a read transaction that sees one state
 	schema   *strings.Replacer // fills the gaps of schema/*.sql
+	lock     string            // locks the row that a SELECT reads; one writer needs none
 	numbered bool              // placeholders are $1, $2, …
 	verdict  func(error) verdict
 }
@@ -66,6 +67,7 @@ var postgresDialect = &dialect{
 	begin:    "BEGIN",
 	snapshot: &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead},
 	schema:   strings.NewReplacer("{{ordered}}", `COLLATE "C"`, "{{bytes}}", "BYTEA", "{{key}}", "BIGINT"),
+	lock:     " FOR UPDATE",
 	numbered: true,
 	verdict: func(err error) verdict {
 		e, ok := errors.AsType[*pgconn.PgError](err)

@@ -34,65 +34,6 @@ func (tx *Tx) use(tenant string, u Usage) {
 	tx.usage[tenant] = tx.usage[tenant].plus(u)
 }
 
-// finish writes what the closure has collected. It runs inside the closure's
-// savepoint: an error undoes the closure.
-func (tx *Tx) finish() error {
-	for tenant, u := range tx.usage {
-		if err := tx.count(tenant, u); err != nil {
-			return err
-		}
-	}
-	return tx.writeAudit()
-}
-
-// count adds to a tenant's usage, or returns the Full error that says which of
-// its limits forbids it. The lock on the row, or the one writer, makes that
-// exact however many write at the same time. Nothing forbids using less.
-func (tx *Tx) count(tenant string, u Usage) error {
-	if u == (Usage{}) {
-		return nil
-	}
-	q := tx.db.opt.Quota
-	n, err := tx.exec("UPDATE tenants SET bytes = bytes + ?, files = files + ?, sessions = sessions + ? WHERE id = ? AND deleted = 0"+
-		" AND (CAST(? AS BIGINT) <= 0 OR COALESCE(max_bytes, ?) = 0 OR bytes + ? <= COALESCE(max_bytes, ?))"+
-		" AND (CAST(? AS BIGINT) <= 0 OR COALESCE(max_files, ?) = 0 OR files + ? <= COALESCE(max_files, ?))"+
-		" AND (CAST(? AS BIGINT) <= 0 OR COALESCE(max_sessions, ?) = 0 OR sessions + ? <= COALESCE(max_sessions, ?))",
-		u.Bytes, u.Files, u.Sessions, tenant,
-		u.Bytes, q.Bytes, u.Bytes, q.Bytes,
-		u.Files, q.Files, u.Files, q.Files,
-		u.Sessions, q.Sessions, u.Sessions, q.Sessions)
-	if err != nil || n == 1 {
-		return err
-	}
-	t, err := readTenant(tx.ctx, tx.s, q, tenant)
-	if err != nil {
-		return err
-	}
-	if t.Deleted != 0 && u.Bytes <= 0 && u.Files <= 0 && u.Sessions <= 0 {
-		return nil // what it left behind goes
-	}
-	return overQuota(t, u)
-}
-
-// overQuota says which limit of a tenant u would break.
-func overQuota(t Tenant, u Usage) error {
-	full := func(what string, limit, used int64) error {
-		e := artifact.Errorf(artifact.Full, "The tenant's quota of %d %s does not allow this", limit, what)
-		e.Code = "BIZ_QUOTA_EXCEEDED"
-		e.Facts = map[string]any{"quota": what, "limit": limit, "used": used}
-		return e
-	}
-	switch q := t.Quota; {
-	case q.Bytes > 0 && u.Bytes > 0 && t.Bytes+u.Bytes > q.Bytes:
-		return full("bytes", q.Bytes, t.Bytes)
-	case q.Files > 0 && u.Files > 0 && t.Files+u.Files > q.Files:
-		return full("files", q.Files, t.Files)
-	case q.Sessions > 0 && u.Sessions > 0 && t.Sessions+u.Sessions > q.Sessions:
-		return full("sessions", q.Sessions, t.Usage.Sessions)
-	}
-	return artifact.Errorf(artifact.Denied, "The tenant was deleted")
-}
-
 // Tenant is who owns sessions and a library.
 type Tenant struct {
 	ID        string
@@ -131,9 +72,10 @@ func scanTenant(scan func(...any) error, standard artifact.Quota) (Tenant, error
 	return t, err
 }
 
-func readTenant(ctx context.Context, s *statements, standard artifact.Quota, id string) (Tenant, error) {
+// readTenant reads a tenant; lock is what makes others wait who would change it.
+func readTenant(ctx context.Context, s *statements, standard artifact.Quota, id, lock string) (Tenant, error) {
 	var t Tenant
-	err := s.rows(ctx, "SELECT "+tenantColumns+" FROM tenants WHERE id = ?", []any{id}, func(scan func(...any) error) (err error) {
+	err := s.rows(ctx, "SELECT "+tenantColumns+" FROM tenants WHERE id = ?"+lock, []any{id}, func(scan func(...any) error) (err error) {
 		t, err = scanTenant(scan, standard)
 		return err
 	})
@@ -145,7 +87,7 @@ func readTenant(ctx context.Context, s *statements, standard artifact.Quota, id 
 
 // Tenant returns a tenant, also one that was deleted, or [ErrNoTenant].
 func (r *Reads) Tenant(ctx context.Context, id string) (Tenant, error) {
-	t, err := readTenant(ctx, r.q, r.quota, id)
+	t, err := readTenant(ctx, r.q, r.quota, id, "")
 	return t, r.d.explain(err)
 }
 
@@ -203,6 +145,7 @@ func (tx *Tx) ForgetTenant(id string) error {
 
 // oneTenant runs an update of one tenant, or returns ErrNoTenant.
 func (tx *Tx) oneTenant(query string, args ...any) error {
+	tx.ledger.reread()
 	n, err := tx.exec(query, args...)
 	if err == nil && n == 0 {
 		return ErrNoTenant

@@ -34,7 +34,8 @@ type Tx struct {
 
 	caller *artifact.Caller
 	usage  map[string]Usage // by tenant: what the closure adds to it
-	audit  []audited
+	audit  []collected
+	ledger *ledger // of the batch
 }
 
 // Now returns the time of the transaction, to the microsecond.
@@ -116,6 +117,9 @@ func (db *DB) writer() {
 			}
 			close(j.answer)
 		}
+		for _, key := range w.woken {
+			db.wake(key)
+		}
 		if db.Err() != nil {
 			return
 		}
@@ -124,9 +128,10 @@ func (db *DB) writer() {
 
 // session is the writer's connection with its prepared statements.
 type session struct {
-	db   *DB
-	conn *sql.Conn
-	s    *statements
+	db    *DB
+	conn  *sql.Conn
+	s     *statements
+	woken []int64 // audit logs that the batch wrote to
 }
 
 func (w *session) connect() error {
@@ -162,6 +167,7 @@ func (w *session) close() {
 
 // run gives every job of the batch its outcome.
 func (w *session) run(batch []*job) {
+	w.woken = w.woken[:0]
 	err := w.try(batch)
 	if err == nil {
 		return
@@ -209,12 +215,19 @@ func (w *session) try(batch []*job) error {
 		return err
 	}
 	now := w.db.opt.Now().Truncate(time.Microsecond)
+	sums := &ledger{balances: make(map[string]*balance), audits: make(map[string][]audited)}
 	for _, j := range batch {
-		if err := w.closure(ctx, j, now); err != nil {
+		if err := w.closure(ctx, j, now, sums); err != nil {
 			w.rollback(ctx)
 			return err
 		}
 	}
+	woken, err := (&Tx{db: w.db, ctx: ctx, s: w.s, now: now, ledger: sums}).settle()
+	if err != nil {
+		w.rollback(ctx)
+		return fmt.Errorf("write usage and audit log: %w", err)
+	}
+	w.woken = append(w.woken, woken...)
 	start := time.Now()
 	if _, err := w.s.exec(ctx, "COMMIT"); err != nil {
 		return w.commitFailed(ctx, err)
@@ -225,11 +238,11 @@ func (w *session) try(batch []*job) error {
 
 // closure runs one job inside a savepoint. It returns an error only when the
 // transaction around it cannot go on.
-func (w *session) closure(ctx context.Context, j *job, now time.Time) error {
+func (w *session) closure(ctx context.Context, j *job, now time.Time, sums *ledger) error {
 	if _, err := w.s.exec(ctx, "SAVEPOINT one"); err != nil {
 		return fmt.Errorf("savepoint: %w", err)
 	}
-	tx := &Tx{db: w.db, ctx: ctx, s: w.s, now: now, caller: j.caller}
+	tx := &Tx{db: w.db, ctx: ctx, s: w.s, now: now, caller: j.caller, ledger: sums}
 	if j.err = call(j.f, tx); j.err == nil {
 		j.err = tx.finish()
 	}
