@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/vitrine-hq/vitrine/artifact"
+	"github.com/vitrine-hq/vitrine/depot"
 )
 
 // artifact answers for one version: what it is, or its bytes (contract,
@@ -74,6 +75,7 @@ type metaJSON struct {
 	ChangeType   artifact.Change    `json:"change_type"`
 	DownloadURL  string             `json:"download_url"`
 	StreamURL    string             `json:"stream_url"`
+	Scan         string             `json:"scan,omitempty"`
 }
 
 func (s *Server) meta(w http.ResponseWriter, r *http.Request, v *artifact.Version) error {
@@ -84,7 +86,7 @@ func (s *Server) meta(w http.ResponseWriter, r *http.Request, v *artifact.Versio
 		SessionID: v.Session, FileName: v.Name, MIME: v.MIME, Hash: v.Hash(), Path: artifact.WorkspaceDir + "/" + v.Path,
 		Workspace: v.LocalPath(), Kind: v.Kind(), Source: v.Source, Storage: v.Storage(), NodeID: v.Node, Sequence: v.Seq,
 		CreatedAt: artifact.UnixSeconds(v.At), Timestamp: v.At.Unix(), ChangeType: v.Change,
-		DownloadURL: base + "&download=true", StreamURL: base,
+		DownloadURL: base + "&download=true", StreamURL: base, Scan: v.Scan,
 	}
 	text, err := json.Marshal(m)
 	if err != nil {
@@ -92,7 +94,7 @@ func (s *Server) meta(w http.ResponseWriter, r *http.Request, v *artifact.Versio
 	}
 	text = append(text[:len(text)-1], `,"data_uri":`...)
 	switch {
-	case v.Key == "":
+	case v.Key == "", depot.Withheld(s.depot.MayRead(r.Context(), v)) != "":
 		writeJSON(w, http.StatusOK, append(text, "null}\n"...))
 	case v.Size > s.DataURILimit:
 		uri, err := json.Marshal(m.DownloadURL)
@@ -110,7 +112,7 @@ func (s *Server) meta(w http.ResponseWriter, r *http.Request, v *artifact.Versio
 // streams the content after it, so that no answer is held in memory whole.
 func (s *Server) metaWithData(w http.ResponseWriter, r *http.Request, v *artifact.Version, text []byte) error {
 	content, err := s.depot.OpenContent(r.Context(), v)
-	if artifact.KindOf(err) == artifact.NotFound {
+	if artifact.KindOf(err) == artifact.NotFound || depot.Withheld(err) != "" {
 		writeJSON(w, http.StatusOK, append(text, "null}\n"...))
 		return nil
 	}

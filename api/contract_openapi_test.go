@@ -42,6 +42,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	driveArtifacts(h, d)
 	driveOAuth(h, d)
 	driveFullDisk(t, d)
+	driveHeld(t, d)
 	driveDenied(h, d)
 	driveDrained(h, d)
 	for _, op := range d.operations() {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/vitrine-hq/vitrine/artifact"
+	"github.com/vitrine-hq/vitrine/depot"
 )
 
 // dialect turns values and errors into answers. It chooses the statuses, and
@@ -242,7 +243,7 @@ func translate(err error) (problem, *artifact.Error) {
 func (d *dialect) report(r *http.Request, p problem, e *artifact.Error, err error) {
 	level := slog.LevelInfo
 	switch {
-	case isProblem(err):
+	case isProblem(err), depot.Withheld(err) != "":
 		return // nothing but its status
 	case p.status == 500 || p.status == 507:
 		level = slog.LevelError

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/vitrine-hq/vitrine/artifact"
+	"github.com/vitrine-hq/vitrine/depot"
 )
 
 // maxRecord is how many characters a memory record has (contract, memory §2).
@@ -70,7 +71,7 @@ func (s *Server) getMemory(_ http.ResponseWriter, r *http.Request) (any, error) 
 		return nil, err
 	}
 	text, err := s.depot.Text(r.Context(), &v)
-	if k := artifact.KindOf(err); k == artifact.Unsupported || k == artifact.TooLarge {
+	if k := artifact.KindOf(err); k == artifact.Unsupported || k == artifact.TooLarge || depot.Withheld(err) != "" {
 		text, err = "", nil // the record tells of the artifact all the same
 	}
 	if err != nil {

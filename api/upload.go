@@ -32,6 +32,7 @@ type attachmentJSON struct {
 	Source       string             `json:"source"`
 	CreatedAt    float64            `json:"created_at"`
 	Sequence     artifact.Seq       `json:"sequence"`
+	Scan         string             `json:"scan,omitempty"`
 	Attachments  []attachmentJSON   `json:"attachments,omitempty"` // all of them, where there are several
 }
 
@@ -39,7 +40,7 @@ func showAttachment(v *artifact.Version) attachmentJSON {
 	return attachmentJSON{
 		AttachmentID: v.Attachment, ArtifactID: v.ID(), SessionID: v.Session, Name: v.Name, MIME: v.MIME, MIMEType: v.MIME,
 		Size: v.Size, SHA256: v.SHA256, Hash: v.Hash(), Kind: v.Kind(), Source: v.Source,
-		CreatedAt: artifact.UnixSeconds(v.At), Sequence: v.Seq,
+		CreatedAt: artifact.UnixSeconds(v.At), Sequence: v.Seq, Scan: v.Scan,
 	}
 }
 
