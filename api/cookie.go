@@ -35,11 +35,11 @@ func (s *Server) setCookie(w http.ResponseWriter, token string, life time.Durati
 // where the page that sends it is this server's own: other ports of a host are
 // the same site to browsers, and hostile content may live there.
 func (s *Server) byCookie(r *http.Request) (*artifact.Caller, error) {
-	c, err := r.Cookie(s.cookieName())
-	if err != nil || !s.sameOrigin(r) {
+	cookies := r.CookiesNamed(s.cookieName())
+	if len(cookies) != 1 || !s.sameOrigin(r) {
 		return nil, nil
 	}
-	caller, err := s.Accounts.Authenticate(r.Context(), c.Value)
+	caller, err := s.Accounts.Authenticate(r.Context(), cookies[0].Value)
 	if err != nil {
 		if artifact.KindOf(err) == artifact.Unauthorized {
 			err = nil // as if there were none: on an open server that is no obstacle

@@ -1,36 +1,47 @@
 package api
 
 import (
+	"errors"
+	"maps"
 	"net/http"
 
 	"github.com/vitrine-hq/vitrine/artifact"
 	"github.com/vitrine-hq/vitrine/depot"
 )
 
-// place reads the field of an object that holds a path, once the object as a
-// whole is known to be well-formed.
-func (o *object) place(name string) (artifact.Path, error) {
-	path, err := artifact.ParsePath(o.text(name))
-	if err != nil {
-		e := *err.(*artifact.Error) //nolint:errorlint // ParsePath has no other
-		e.Field = name
-		e.Facts["field"] = name
-		return "", &e
+// path reads a field that holds a path. It comes last: faults of the others go
+// before a path that is none (contract, artifacts §2).
+func (o *object) path(name string) (artifact.Path, error) {
+	text := o.text(name)
+	if err := o.err(); err != nil {
+		return "", err
 	}
-	return path, nil
+	path, err := artifact.ParsePath(text)
+	if e, ok := errors.AsType[*artifact.Error](err); ok {
+		named := *e
+		named.Field = name
+		named.Facts = maps.Clone(e.Facts)
+		named.Facts["field"] = name
+		err = &named
+	}
+	return path, err
 }
 
 // fromTo reads the two paths of a request.
 func (o *object) fromTo() (from, to artifact.Path, err error) {
-	o.text("from")
-	o.text("to")
-	if err = o.err(); err == nil {
-		from, err = o.place("from")
-	}
-	if err == nil {
-		to, err = o.place("to")
+	o.text("to") // that it is missing is told with what is wrong with the rest
+	if from, err = o.path("from"); err == nil {
+		to, err = o.path("to")
 	}
 	return from, to, err
+}
+
+// saved answers with the version that a request made.
+func saved(w http.ResponseWriter, v *artifact.Version, message string) (any, error) {
+	w.Header().Set("ETag", v.ETag())
+	s := showSaved(v, true)
+	s.Message = message
+	return s, nil
 }
 
 // moveArtifact gives an artifact another path.
@@ -51,10 +62,7 @@ func (s *Server) moveArtifact(w http.ResponseWriter, r *http.Request) (any, erro
 	if err != nil {
 		return nil, noFile(err, from)
 	}
-	w.Header().Set("ETag", v.ETag())
-	saved := showSaved(&v, true)
-	saved.Message = "Artifact moved successfully"
-	return saved, nil
+	return saved(w, &v, "Artifact moved successfully")
 }
 
 // copyArtifact saves the content of an artifact at another path.
@@ -74,8 +82,7 @@ func (s *Server) copyArtifact(w http.ResponseWriter, r *http.Request) (any, erro
 	if err != nil {
 		return nil, noFile(err, from)
 	}
-	w.Header().Set("ETag", v.ETag())
-	return showSaved(&v, true), nil
+	return saved(w, &v, "Artifact copied successfully")
 }
 
 // restoreArtifact makes an earlier version the newest.
@@ -88,11 +95,7 @@ func (s *Server) restoreArtifact(w http.ResponseWriter, r *http.Request) (any, e
 	if !o.has("version") {
 		o.refuse("version", "missing", "Field required")
 	}
-	o.text("path")
-	if err := o.err(); err != nil {
-		return nil, err
-	}
-	path, err := o.place("path")
+	path, err := o.path("path")
 	if err != nil {
 		return nil, err
 	}
@@ -104,8 +107,7 @@ func (s *Server) restoreArtifact(w http.ResponseWriter, r *http.Request) (any, e
 	if err != nil {
 		return nil, noFile(err, path)
 	}
-	w.Header().Set("ETag", v.ETag())
-	return showSaved(&v, true), nil
+	return saved(w, &v, "Artifact restored successfully")
 }
 
 // promoteArtifact saves a file of a session in the library.
@@ -116,11 +118,7 @@ func (s *Server) promoteArtifact(w http.ResponseWriter, r *http.Request) (any, e
 	}
 	session, id := o.text("session_id"), o.text("artifact_id")
 	ask := depot.Save{Tenant: s.tenant(r), Replace: o.truth("overwrite", false)}
-	o.text("path")
-	if err := o.err(); err != nil {
-		return nil, err
-	}
-	if ask.Path, err = o.place("path"); err != nil {
+	if ask.Path, err = o.path("path"); err != nil {
 		return nil, err
 	}
 	name, err := artifact.ParseSessionID(session)
@@ -135,8 +133,7 @@ func (s *Server) promoteArtifact(w http.ResponseWriter, r *http.Request) (any, e
 	if err != nil {
 		return nil, err
 	}
-	w.Header().Set("ETag", v.ETag())
-	return showSaved(&v, true), nil
+	return saved(w, &v, "Artifact promoted successfully")
 }
 
 // checkoutArtifact puts an artifact into a session.
@@ -146,11 +143,7 @@ func (s *Server) checkoutArtifact(_ http.ResponseWriter, r *http.Request) (any, 
 		return nil, err
 	}
 	session, version := o.text("session_id"), o.integer("version", 0, atLeast(1))
-	o.text("path")
-	if err := o.err(); err != nil {
-		return nil, err
-	}
-	path, err := o.place("path")
+	path, err := o.path("path")
 	if err != nil {
 		return nil, err
 	}
