@@ -66,6 +66,7 @@ func startServer(ctx context.Context, program, dir string, log io.Writer) (*serv
 // start starts the server, on the port that it had before if it had one.
 func (s *server) start(ctx context.Context) error {
 	s.cmd = exec.CommandContext(ctx, s.program, "serve", "--listen", s.addr, "--metrics-listen", "127.0.0.1:0", "--data", s.data)
+	s.cmd.Env = append(os.Environ(), "VITRINE_BOOTSTRAP_KEY="+bootstrapKey)
 	s.cmd.Stderr = s.log
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
