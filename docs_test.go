@@ -2,11 +2,12 @@ package vitrine_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,6 +42,13 @@ func (e example) follows() bool {
 
 // comments has how a comment begins in the blocks that are run as a whole.
 var comments = map[string]string{"sh": "#", "go": "//"}
+
+// asks reports whether the example waits for a person to let it in.
+func (e example) asks() bool {
+	return regexp.MustCompile(`vitrine login\n|LoginByDevice`).MatchString(e.script)
+}
+
+var userCode = regexp.MustCompile(`/device\?user_code=(\S+)`)
 
 // examples reads the examples of a page.
 func examples(text string) []example {
@@ -205,7 +213,7 @@ func newReader(t *testing.T) *reader {
 		}
 	}
 	r.env = append(os.Environ(), "HOME="+r.dir, "PATH="+bin+string(os.PathListSeparator)+os.Getenv("PATH"),
-		"VITRINE_LISTEN=127.0.0.1:0", "VITRINE_METRICS_LISTEN=127.0.0.1:0", "VITRINE_DATA="+data, "VITRINE_LOG_LEVEL=warn")
+		"VITRINE_LISTEN=127.0.0.1:0", "VITRINE_METRICS_LISTEN=127.0.0.1:0", "VITRINE_DATA="+data, "VITRINE_LOG_LEVEL=warn", "VITRINE_DEVICE_INTERVAL=1s")
 	server := exec.Command(filepath.Join(bin, "vitrine"), "serve")
 	server.Env = append(r.env, "VITRINE_BOOTSTRAP_KEY="+bootstrapKey)
 	server.Dir, server.Stderr = r.dir, os.Stderr
@@ -252,6 +260,9 @@ func (r *reader) try(page string, list []example) {
 			continue // it runs
 		}
 		script := strings.NewReplacer("http://127.0.0.1:6400", r.url, "go run ./cmd/vitrine", "vitrine", shownKey, bootstrapKey).Replace(e.script)
+		for i, line := range e.prints {
+			e.prints[i] = strings.ReplaceAll(line, "http://127.0.0.1:6400", r.url)
+		}
 		if e.goCode {
 			script = r.build(script, e)
 		}
@@ -259,6 +270,20 @@ func (r *reader) try(page string, list []example) {
 		if want := unmet(e.prints, output); want != "" || err != nil {
 			r.Fatalf("%s:%d: %v\n%s\nprinted:\n%s\nmissing, in this order: %q", page, e.line, err, e.script, output, want)
 		}
+	}
+}
+
+// approve is the person at the browser: it sends the form that the page shows
+// for a code.
+func (r *reader) approve(code string) {
+	resp, err := http.PostForm(r.url+"/device", url.Values{"user_code": {code}, "api_key": {bootstrapKey}, "action": {"approve"}})
+	if err != nil {
+		r.Error(err)
+		return
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		r.Errorf("approve %s: %s", code, resp.Status)
 	}
 }
 
@@ -278,12 +303,13 @@ func (r *reader) build(program string, e example) string {
 // shell begins every script: for the reader of a page all of it is one shell,
 // so what one example sets the next ones know.
 const shell = `set -aeo pipefail
-[ ! -f "$HOME/.variables" ] || . "$HOME/.variables"
-trap 'export -p >"$HOME/.variables"' EXIT
+[ ! -f "$HOME/.set" ] || . "$HOME/.set"
+trap '{ export -p; declare -f; } >"$HOME/.set"' EXIT
 `
 
-// run runs a script and returns what it prints. One that goes on for ever is
-// stopped as soon as everything expected came.
+// run runs a script and returns what a terminal would show. One that goes on
+// for ever is stopped as soon as everything expected came, and one that waits
+// for a person to let it in gets one.
 func (r *reader) run(script string, e example) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -291,23 +317,29 @@ func (r *reader) run(script string, e example) (string, error) {
 	cmd.Dir, cmd.Env = r.dir, r.env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	var complaints bytes.Buffer
-	cmd.Stderr = &complaints
-	out, err := cmd.StdoutPipe()
-	if err == nil {
-		err = cmd.Start()
+	out, terminal, err := os.Pipe()
+	if err != nil {
+		return "", err
 	}
+	defer out.Close()
+	cmd.Stdout, cmd.Stderr = terminal, terminal
+	err = cmd.Start()
+	terminal.Close()
 	if err != nil {
 		return "", err
 	}
 	var text strings.Builder
 	buf := make([]byte, 64<<10)
-	enough := false
+	enough, asked := false, !e.asks()
 	for err == nil && !enough {
 		var n int
 		n, err = out.Read(buf)
 		text.Write(buf[:n])
 		enough = e.follows() && unmet(e.prints, text.String()) == ""
+		if code := userCode.FindStringSubmatch(text.String()); code != nil && !asked {
+			asked = true
+			r.approve(code[1])
+		}
 	}
 	if enough {
 		cancel()
@@ -315,7 +347,7 @@ func (r *reader) run(script string, e example) (string, error) {
 		return text.String(), nil
 	}
 	if err := cmd.Wait(); err != nil {
-		return text.String(), errors.New(err.Error() + ": " + complaints.String())
+		return text.String(), err
 	}
 	return text.String(), nil
 }
