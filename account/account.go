@@ -63,6 +63,7 @@ type Accounts struct {
 	seen     sightings
 	refusals chan refusal
 	guesses  guesses
+	tallies  tallies
 	stop     context.CancelFunc
 	running  sync.WaitGroup
 }
@@ -79,6 +80,7 @@ func Open(ctx context.Context, db *store.DB, opt Options) (*Accounts, error) {
 	if err := a.reread(ctx); err != nil {
 		return nil, err
 	}
+	a.revoked.heard.Store(0) // those were heard of by others
 	ctx, a.stop = context.WithCancel(context.WithoutCancel(ctx))
 	a.running.Go(func() { a.follow(ctx) })
 	// Beside it: revocations wait for nothing.

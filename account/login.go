@@ -50,18 +50,26 @@ func (a *Accounts) login(ctx context.Context, key, how string, life time.Duratio
 	if errors.Is(err, auth.ErrTokenExpired) { // the key has no second left
 		err = fmt.Errorf("%w: %w", auth.ErrBadCredentials, err)
 	}
+	if err == nil {
+		a.tallies.logins.Add(1)
+	}
 	return t, err
 }
 
 // checkKey returns the row of an API key that is good, or an
 // [auth.ErrBadCredentials].
-func (a *Accounts) checkKey(ctx context.Context, key string) (store.Key, error) {
+func (a *Accounts) checkKey(ctx context.Context, key string) (k store.Key, err error) {
+	defer func() {
+		if errors.Is(err, auth.ErrBadCredentials) {
+			a.tallies.refused.Add(1)
+		}
+	}()
 	parsed, ok := auth.ParseKey(key)
 	if !ok { // which says nothing about anybody's keys
 		return store.Key{}, refuse(auth.ErrBadCredentials, "not an API key")
 	}
 	hash := auth.HashKey(key)
-	k, err := a.db.KeyByHash(ctx, hash)
+	k, err = a.db.KeyByHash(ctx, hash)
 	if err == nil && auth.SameHash(k.Hash, hash) {
 		_, err = a.standing(ctx, &a.db.Reads, &store.Grant{Tenant: k.Tenant, Owner: k.Owner, Key: k.ID}, a.opt.Now())
 		if err == nil {

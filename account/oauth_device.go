@@ -223,5 +223,8 @@ func (a *Accounts) redeem(ctx context.Context, g store.Grant, flow string, spend
 		return Tokens{}, refused(err)
 	}
 	t, err := a.tokens(won, won.Rotated)
+	if err == nil {
+		a.tallies.logins.Add(1)
+	}
 	return t, refused(err)
 }

@@ -3,6 +3,7 @@ package account
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vitrine-hq/vitrine/artifact"
@@ -29,7 +30,8 @@ type mark struct{ kind, target string }
 // revocations is what this node knows to be revoked, and who has to hear of it.
 type revocations struct {
 	opt     *Options
-	reading sync.Mutex // so that they are applied in their order
+	reading sync.Mutex   // so that they are applied in their order
+	heard   atomic.Int64 // how many were applied
 
 	mu       sync.RWMutex
 	cursor   int64              // the last that was applied; written under both locks
@@ -68,6 +70,7 @@ func (r *revocations) apply(list []store.Revocation) {
 	if r.ended == nil {
 		r.ended = make(map[mark]time.Time)
 	}
+	r.heard.Add(int64(len(list)))
 	for _, v := range list {
 		r.cursor = v.Seq
 		if v.Kind == resumed {
