@@ -2,6 +2,8 @@ package client_test
 
 import (
 	"errors"
+	"net/http"
+	"net/url"
 	"testing"
 	"time"
 
@@ -68,5 +70,49 @@ func TestRevokedKeyEndsFollowers(t *testing.T) {
 		if took := time.Since(revoked); !errors.Is(err, client.ErrUnauthorized) || took > time.Second {
 			t.Errorf("after %v: %v", took, err)
 		}
+	}
+}
+
+// A person approves at the page; then the program is in, and can renew its
+// login and end it.
+func TestDeviceOnServer(t *testing.T) {
+	w := realServer(t, false)
+	ctx := t.Context()
+	c := w.client(client.Options{})
+	approve := func(d client.Device) {
+		if d.Whole != w.url+"/device?user_code="+d.Code || time.Until(d.Expires) < 10*time.Minute {
+			t.Errorf("shown %+v", d)
+		}
+		resp, err := http.PostForm(d.Address, url.Values{"user_code": {d.Code}, "api_key": {w.key}, "action": {"approve"}})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Errorf("the page answers %s", resp.Status)
+		}
+	}
+	tokens, err := c.LoginByDevice(ctx, client.DeviceLogin{Name: "a test", Show: approve})
+	if err != nil || tokens.Client == "" || tokens.Refresh == "" || tokens.Scope != "read write offline_access" {
+		t.Fatalf("login: %+v, %v", tokens, err)
+	}
+	if _, err := c.Save(ctx, "/a.md", "a", client.SaveOptions{}); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.AuditEvents(ctx, client.EventQuery{}); err == nil || errors.Is(err, client.ErrUnauthorized) {
+		t.Errorf("what it has no scope for: %v", err)
+	}
+	stale := tokens
+	stale.Access += "x"
+	later := w.client(client.Options{Tokens: stale})
+	if _, err := later.Retrieve(ctx, "/a.md", 0); err != nil {
+		t.Errorf("after a renewal: %v", err)
+	}
+	if err := later.Logout(ctx); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.Retrieve(ctx, "/a.md", 0); !errors.Is(err, client.ErrUnauthorized) {
+		t.Errorf("after logging out: %v", err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -55,7 +56,7 @@ func realServer(t *testing.T, open bool) *world {
 	}
 	front := httptest.NewUnstartedServer(nil)
 	w.url = "http://" + front.Listener.Addr().String()
-	w.accounts, err = account.Open(t.Context(), db, account.Options{Issuer: w.url})
+	w.accounts, err = account.Open(t.Context(), db, account.Options{Issuer: w.url, DeviceInterval: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
