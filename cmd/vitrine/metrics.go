@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/vitrine-hq/vitrine/account"
 	"github.com/vitrine-hq/vitrine/api"
 	"github.com/vitrine-hq/vitrine/depot"
 )
@@ -24,6 +25,7 @@ type metrics struct {
 	sent      prometheus.Counter
 	uploads   prometheus.Counter
 	received  prometheus.Counter
+	limited   prometheus.Counter
 	lag       prometheus.Histogram
 	batches   prometheus.Histogram
 	commits   prometheus.Histogram
@@ -48,6 +50,9 @@ func newMetrics() *metrics {
 		received: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "vitrine_upload_bytes_total", Help: "Bytes of files whose upload was acknowledged.",
 		}),
+		limited: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "vitrine_rate_limited_total", Help: "Requests that came too often and were told to come later.",
+		}),
 		lag: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "vitrine_event_lag_seconds", Help: "Time from the transaction of a log entry to its delivery to one follower; replays of old entries count too.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 10, 60, 600},
@@ -61,7 +66,7 @@ func newMetrics() *metrics {
 			Buckets: prometheus.ExponentialBuckets(.0001, 2, 16),
 		}),
 	}
-	m.registry.MustRegister(m.requests, m.durations, m.sent, m.uploads, m.received, m.lag, m.batches, m.commits,
+	m.registry.MustRegister(m.requests, m.durations, m.sent, m.uploads, m.received, m.limited, m.lag, m.batches, m.commits,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "vitrine_build_info", Help: "1, with the version as a label.", ConstLabels: prometheus.Labels{"version": version},
@@ -69,8 +74,10 @@ func newMetrics() *metrics {
 	return m
 }
 
-// watch adds the gauges that are read from the depot when asked for.
-func (m *metrics) watch(d *depot.Depot) {
+// watch adds what is read from the depot and the accounts when asked for.
+func (m *metrics) watch(d *depot.Depot, a *account.Accounts) {
+	m.watchScans(d)
+	m.watchAccounts(a)
 	m.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "vitrine_followers", Help: "Open followers: SSE, WebSocket and waiting long-polls.",
@@ -82,7 +89,6 @@ func (m *metrics) watch(d *depot.Depot) {
 			Name: "vitrine_log_reads_total", Help: "Reads of the log's table for followers, who share them.",
 		}, func() float64 { return float64(d.LogReads()) }),
 	)
-	m.watchScans(d)
 }
 
 // committed is told of each commit by the store.
@@ -102,6 +108,9 @@ func (m *metrics) hooks() api.Hooks {
 			m.requests.WithLabelValues(o.Pattern, methodLabel(o.Method), status).Inc()
 			m.durations.WithLabelValues(o.Pattern).Observe(o.Took.Seconds())
 			m.sent.Add(float64(o.Bytes))
+			if o.Status == http.StatusTooManyRequests {
+				m.limited.Inc()
+			}
 		},
 		Uploaded: func(files int, bytes int64) {
 			m.uploads.Add(float64(files))

@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -38,13 +36,14 @@ type server struct {
 	depot   *depot.Depot
 	api     *api.Server
 
-	required bool // sessions need a token
-	accounts *account.Accounts
-	firstKey string         // that was made at this start, to be shown once
-	closers  []func() error // in the order of opening
-	servers  []*http.Server
-	serving  sync.WaitGroup
-	failed   chan error // a listener that ended by itself
+	access    access
+	accounts  *account.Accounts
+	bootstrap string         // key that the first one is to be, or empty
+	firstKey  string         // that was made at this start, to be shown once
+	closers   []func() error // in the order of opening
+	servers   []*http.Server
+	serving   sync.WaitGroup
+	failed    chan error // a listener that ended by itself
 }
 
 // Run serves until it is interrupted. Everything that was acknowledged is
@@ -56,7 +55,7 @@ func (c *serveCmd) Run(ctx context.Context, app *app) (err error) {
 	}
 	s := &server{c: c, log: log, metrics: newMetrics(), failed: make(chan error, 4)}
 	defer func() { err = errors.Join(err, s.close()) }()
-	if s.required, err = c.required(); err != nil {
+	if s.access, err = c.resolve(c.Listen); err != nil {
 		return err
 	}
 	main, err := listenTCP(ctx, c.Listen)
@@ -109,45 +108,34 @@ func (s *server) open(ctx context.Context, address string) (err error) {
 		return err
 	}
 	s.closers = append(s.closers, s.depot.Close)
-	s.metrics.watch(s.depot)
-	if err := s.openAccounts(ctx, address); err != nil {
+	issuer := s.c.issuer(address, s.log)
+	if err := s.openAccounts(ctx, issuer); err != nil {
 		return err
 	}
+	s.metrics.watch(s.depot, s.accounts)
+	s.access.api.Tenant = s.db.FirstTenant()
 	s.api, err = api.New(api.Config{
-		Depot: s.depot, Accounts: s.accounts, Log: s.log, Version: version, PublicURL: s.issuer(address), CORSOrigins: s.c.CORSOrigins,
-		Access:     api.Access{Required: s.required},
+		Depot: s.depot, Accounts: s.accounts, Log: s.log, Version: version, PublicURL: issuer, CORSOrigins: s.c.CORSOrigins,
+		Access: s.access.api, Rates: s.access.rates,
 		UploadIdle: s.c.UploadIdleTimeout, UploadTimeout: s.c.UploadTimeout, DataURILimit: int64(s.c.DataURILimit),
 		OpenAPI: openapi.JSON(), Hooks: s.metrics.hooks(),
 	})
 	return err
 }
 
-// issuer returns the address by which the server calls itself.
-func (s *server) issuer(address string) string {
-	if s.c.PublicURL != "" {
-		return strings.TrimSuffix(s.c.PublicURL, "/")
+func (s *server) openStore(ctx context.Context) (_ *store.DB, err error) {
+	opt := store.Options{Committed: s.metrics.committed, Quota: s.access.quota}
+	if s.bootstrap, opt.FirstTenant, err = bootstrapKey(); err != nil {
+		return nil, err
 	}
-	return "http://" + address
-}
-
-// openAccounts opens the accounts and, where there is no API key at all, makes
-// the first.
-func (s *server) openAccounts(ctx context.Context, address string) (err error) {
-	s.accounts, err = account.Open(ctx, s.db, account.Options{Issuer: s.issuer(address), Log: s.log})
-	if err != nil {
-		return err
+	if s.c.DB != "" {
+		return store.OpenPostgres(ctx, s.c.DB, opt)
 	}
-	s.closers = append(s.closers, s.accounts.Close)
-	s.firstKey, err = s.accounts.Bootstrap(ctx, os.Getenv("VITRINE_BOOTSTRAP_KEY"))
-	return err
-}
-
-func (s *server) openStore(ctx context.Context) (*store.DB, error) {
-	opt := store.Options{Committed: s.metrics.committed}
-	if s.c.DB == "" {
-		return store.OpenSQLite(ctx, s.dir.database(), opt)
+	if _, err := os.Stat(s.dir.database()); err != nil && s.bootstrap != "" && opt.FirstTenant == "" {
+		// Said before there is a first tenant, which would have the wrong name.
+		return nil, usage("%s is no API key: one has the form tm_pf_<tenant>_ak_<at least 32 letters, digits, - or _>", bootstrapVariable)
 	}
-	return store.OpenPostgres(ctx, s.c.DB, opt)
+	return store.OpenSQLite(ctx, s.dir.database(), opt)
 }
 
 // listening is where a server can be reached.
@@ -258,32 +246,4 @@ func (s *server) close() error {
 		errs = append(errs, s.closers[i]())
 	}
 	return errors.Join(errs...)
-}
-
-// greet says where the server is and what to do next.
-func (s *server) greet(w io.Writer, at listening) error {
-	data, err := filepath.Abs(s.c.Data)
-	if err != nil {
-		return fmt.Errorf("resolve %s: %w", s.c.Data, err)
-	}
-	access := "Anybody who reaches this port can read and write all sessions; the library needs a token."
-	if s.required {
-		access = "Everything needs a token."
-	}
-	if s.firstKey != "" {
-		access += "\nThe first API key, shown this once:\n  " + s.firstKey
-	}
-	url := "http://" + at.api
-	_, err = fmt.Fprintf(w, `vitrine %s listens on %s
-  page     %s/
-  data     %s
-  metrics  http://%s/metrics
-
-%s
-Send a file:
-  echo '# Hello' | curl -T - %s/api/uploads/demo/hello.md
-Follow what happens:
-  curl -N %s/api/sessions/demo/events
-`, version, url, url, data, at.metrics, access, url, url)
-	return err
 }

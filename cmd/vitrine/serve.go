@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -63,9 +62,8 @@ type serveCmd struct {
 	Watch  bool     `default:"true" negatable:"" help:"Notice changes in workspaces at once; without it they are noticed when somebody looks."`
 	Ignore []string `default:".git,node_modules,.venv,__pycache__" placeholder:"NAME" help:"Names of folders in workspaces that are never captured, at any depth (default: ${default})."`
 
-	PublicURL     string   `name:"public-url" placeholder:"URL" help:"Address under which others reach the server; its host is let in besides local names."`
+	accessSettings
 	CORSOrigins   []string `name:"cors-origins" env:"VITRINE_CORS_ORIGINS,CORS_ALLOW_ORIGINS" placeholder:"ORIGIN" help:"Origins of web pages that may use the API, with credentials."`
-	Auth          string   `default:"auto" enum:"auto,required,none" placeholder:"MODE" help:"Who needs a token for sessions: auto (nobody on loopback, everybody elsewhere), required, or none, which only loopback allows. The library always needs one (default: auto)."`
 	MetricsListen string   `default:"127.0.0.1:6402" placeholder:"HOST:PORT" help:"Address of /metrics. If the default is taken, a free port is used (default: 127.0.0.1:6402)."`
 
 	LogFormat string `default:"auto" enum:"auto,text,json" placeholder:"FORMAT" help:"text, json, or auto: text on a terminal (default: auto)."`
@@ -76,11 +74,14 @@ type serveCmd struct {
 func (c *serveCmd) Help() string {
 	return `Everything is in the data directory; the server can be killed at any moment and finds there what it has acknowledged. It prints its address first, and then one line of log per request.
 
+The first start makes the first tenant and prints an API key, this once. With VITRINE_BOOTSTRAP_KEY set that key is used instead, and not printed.
+
 Examples:
 
   vitrine serve
   vitrine serve --listen 127.0.0.1:7000 --data /srv/vitrine
   vitrine serve --retention 30d --max-upload 2GiB
+  vitrine serve --listen 127.0.0.1:6400 --public-url https://vitrine.example --trusted-proxy 127.0.0.1
   vitrine serve --db postgres://vitrine@db.example/vitrine`
 }
 
@@ -93,22 +94,6 @@ func (c *serveCmd) Validate() error {
 		return fmt.Errorf("--sweep-grace is shorter than --upload-timeout: the sweeper would delete uploads in the making")
 	}
 	return nil
-}
-
-// required reports whether sessions, too, need a token on an address. The error
-// says where an open server is refused.
-func (c *serveCmd) required() (bool, error) {
-	host, _, err := net.SplitHostPort(c.Listen)
-	if err != nil {
-		return false, fmt.Errorf("listen on %q: want host:port", c.Listen)
-	}
-	ip := net.ParseIP(host)
-	loopback := host == "localhost" || ip != nil && ip.IsLoopback()
-	if c.Auth == "none" && !loopback {
-		return false, withHint(fmt.Errorf("%s is not a loopback address: everybody who reaches it could read and write everything", c.Listen),
-			"listen on 127.0.0.1, or leave out --auth none")
-	}
-	return c.Auth == "required" || c.Auth == "auto" && !loopback, nil
 }
 
 // depotOptions returns the settings of the use cases.

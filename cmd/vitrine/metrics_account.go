@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/vitrine-hq/vitrine/account"
+)
+
+// watchAccounts adds what is known of logins, and how much all tenants use
+// together. There are no labels for tenants: metrics are for whoever runs the
+// server, and there may be many.
+func (m *metrics) watchAccounts(a *account.Accounts) {
+	count := func(name, help string, read func(account.Counts) int64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(read(a.Counts())) })
+	}
+	m.registry.MustRegister(
+		count("vitrine_logins_total", "Logins by key, browser or device that were let in.", func(c account.Counts) int64 { return c.Logins }),
+		count("vitrine_logins_refused_total", "API keys that were not good.", func(c account.Counts) int64 { return c.Refused }),
+		count("vitrine_revocations_total", "Revocations that this server has heard of since it started, its own included.", func(c account.Counts) int64 { return c.Revocations }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "vitrine_watched_streams", Help: "Open streams that end when what they came with is revoked.",
+		}, func() float64 { return float64(a.Counts().Watched) }),
+		&tenantTotals{a},
+	)
+}
+
+// tenantTotals reads what tenants use when it is asked for.
+type tenantTotals struct{ a *account.Accounts }
+
+var (
+	tenantsNumber = prometheus.NewDesc("vitrine_tenants", "Tenants, also suspended ones.", nil, nil)
+	usedBytes     = prometheus.NewDesc("vitrine_used_bytes", "Bytes of all tenants that count against quotas.", nil, nil)
+	usedFiles     = prometheus.NewDesc("vitrine_used_files", "Files of all tenants that count against quotas.", nil, nil)
+	usedSessions  = prometheus.NewDesc("vitrine_used_sessions", "Sessions of all tenants.", nil, nil)
+)
+
+// Describe names the gauges.
+func (t *tenantTotals) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{tenantsNumber, usedBytes, usedFiles, usedSessions} {
+		ch <- d
+	}
+}
+
+// scrapeTime is how long a look at the database may take.
+const scrapeTime = 5 * time.Second
+
+// Collect reads the rows of all tenants.
+func (t *tenantTotals) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTime)
+	defer cancel()
+	list, err := t.a.Tenants(ctx)
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(tenantsNumber, err)
+		return
+	}
+	var bytes, files, sessions int64
+	for i := range list {
+		bytes, files, sessions = bytes+list[i].Bytes, files+list[i].Files, sessions+list[i].Sessions
+	}
+	for d, n := range map[*prometheus.Desc]int64{tenantsNumber: int64(len(list)), usedBytes: bytes, usedFiles: files, usedSessions: sessions} {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n))
+	}
+}
