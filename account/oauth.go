@@ -68,10 +68,10 @@ func useless(scopes artifact.Scopes) bool {
 	return len(scopes) == 0 || len(scopes) == 1 && scopes[0] == artifact.Offline
 }
 
-// Grantable returns which of the scopes that a client asks for a person can
+// canGive returns which of the scopes that a client asks for a person can
 // give it: those that they have, and the two that only clients have. run is
 // given only if they said so.
-func Grantable(want artifact.Scopes, by *artifact.Caller, run bool) artifact.Scopes {
+func canGive(want artifact.Scopes, by *artifact.Caller, run bool) artifact.Scopes {
 	have := append(artifact.Scopes{artifact.Profile, artifact.Offline}, by.Scopes...)
 	var got artifact.Scopes
 	for _, s := range want.Intersect(GrantableScopes).Intersect(have) {
@@ -93,7 +93,7 @@ func Decides(c *artifact.Caller) bool {
 // consents returns what a person gives to a client that asks for some scopes.
 // A Denied error says that they cannot decide, or have nothing to give.
 func (a *Accounts) consents(ctx context.Context, r *store.Reads, want artifact.Scopes, by *artifact.Caller, run bool, now time.Time) (artifact.Scopes, error) {
-	g := store.Grant{Tenant: by.Tenant, Owner: by.User, Key: by.Key, Client: "any", Scopes: Grantable(want, by, run)}
+	g := store.Grant{Tenant: by.Tenant, Owner: by.User, Key: by.Key, Client: "any", Scopes: canGive(want, by, run)}
 	_, err := a.standing(ctx, r, &g, now)
 	switch {
 	case errors.Is(err, auth.ErrTokenInvalid):

@@ -134,13 +134,18 @@ func (a *Accounts) DecideDevice(ctx context.Context, by *artifact.Caller, userCo
 	return scopes, err
 }
 
-// answered notes what a person said to a client.
+// answered notes what a person said to a client, and what they came with.
 func (a *Accounts) answered(tx *store.Tx, by *artifact.Caller, client, flow string, approved bool, scopes artifact.Scopes) error {
 	e := artifact.AuditEntry{Action: "client.deny", Object: "client:" + client, Details: map[string]any{"flow": flow}}
 	if approved {
 		e.Action, e.Details["scope"] = "client.approve", scopes.String()
 	}
 	tx.Audit(by.Tenant, e)
+	if by.Key != "" {
+		if err := tx.UseKey(by.Key, tx.Now().Add(-time.Minute)); err != nil {
+			return err
+		}
+	}
 	if !approved {
 		return nil
 	}

@@ -106,6 +106,9 @@ func TestDeviceFlow(t *testing.T) {
 		if _, err := b.PollDevice(t.Context(), c.ID, d.Code); codeOf(err) != "invalid_grant" {
 			t.Errorf("the code again: %v, want invalid_grant", err)
 		}
+		if used, err := h.db.Key(t.Context(), home, k.ID); err != nil || !used.LastUsed.Equal(h.Now()) {
+			t.Errorf("the key was used %v, %v; want now", used.LastUsed, err)
+		}
 		told := []string{"client.approve ok by key:" + k.ID, "login ok by client:" + c.ID}
 		if diff := cmp.Diff(told, h.told(home)); diff != "" {
 			t.Errorf("audit log (-want +got):\n%s", diff)
