@@ -2,6 +2,7 @@ package crash
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -12,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/vitrine-hq/vitrine/account"
 	httpapi "github.com/vitrine-hq/vitrine/api"
 	"github.com/vitrine-hq/vitrine/artifact"
 	"github.com/vitrine-hq/vitrine/blob"
@@ -20,13 +22,17 @@ import (
 	"github.com/vitrine-hq/vitrine/store/storetest"
 )
 
+// firstKey is the first API key of every server here.
+const firstKey = "tm_" + artifact.DefaultTenant + "_ak_0123456789abcdefghijklmnopqrstuvwxyz"
+
 // node is one server in this process.
 type node struct {
-	db    *store.DB
-	depot *depot.Depot
-	http  *httpapi.Server
-	srv   *httptest.Server
-	api   *api
+	db       *store.DB
+	depot    *depot.Depot
+	accounts *account.Accounts
+	http     *httpapi.Server
+	srv      *httptest.Server
+	api      *api
 }
 
 func newNode(t testing.TB, db *store.DB, bucket *blob.Bucket) *node {
@@ -35,11 +41,18 @@ func newNode(t testing.TB, db *store.DB, bucket *blob.Bucket) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := httpapi.New(httpapi.Config{Depot: d, Log: slog.New(slog.DiscardHandler)})
+	accounts, err := account.Open(t.Context(), db, account.Options{Issuer: "http://vitrine.test"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{db: db, depot: d, http: s, srv: httptest.NewServer(s.Handler())}
+	if _, err := accounts.Bootstrap(t.Context(), firstKey); err != nil {
+		t.Fatal(err)
+	}
+	s, err := httpapi.New(httpapi.Config{Depot: d, Accounts: accounts, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{db: db, depot: d, accounts: accounts, http: s, srv: httptest.NewServer(s.Handler())}
 	n.api = newAPI(n.srv.Listener.Addr().String())
 	return n
 }
@@ -49,7 +62,7 @@ func (n *node) close(t testing.TB) {
 	n.http.Drain()
 	n.srv.Close()
 	n.api.http.CloseIdleConnections()
-	if err := n.depot.Close(); err != nil {
+	if err := errors.Join(n.depot.Close(), n.accounts.Close()); err != nil {
 		t.Error(err)
 	}
 	if err := n.db.Close(); err != nil {
