@@ -22,6 +22,7 @@ import (
 type dialect struct {
 	name     string
 	begin    string            // starts a write transaction
+	turn     string            // waits until no other node is in one; empty where there is no other
 	snapshot *sql.TxOptions    // of a read transaction that sees one state
 	schema   *strings.Replacer // fills the gaps of schema/*.sql
 	lock     string            // locks the row that a SELECT reads; one writer needs none
@@ -65,6 +66,7 @@ var sqliteDialect = &dialect{
 var postgresDialect = &dialect{
 	name:     "postgres",
 	begin:    "BEGIN",
+	turn:     "LOCK TABLE meta IN EXCLUSIVE MODE", // which readers do not notice
 	snapshot: &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead},
 	schema:   strings.NewReplacer("{{ordered}}", `COLLATE "C"`, "{{bytes}}", "BYTEA", "{{key}}", "BIGINT"),
 	lock:     " FOR UPDATE",

@@ -142,7 +142,10 @@ func OpenPostgres(ctx context.Context, url string, opt Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse database address: %w", err)
 	}
-	write, read := stdlib.OpenDB(*cfg), stdlib.OpenDB(*cfg)
+	read, writing := stdlib.OpenDB(*cfg), cfg.Copy()
+	// A node that stands still in the middle of its turn would stop all others.
+	writing.RuntimeParams["idle_in_transaction_session_timeout"] = "30s"
+	write := stdlib.OpenDB(*writing)
 	write.SetMaxOpenConns(1)
 	read.SetMaxOpenConns(16)
 	read.SetMaxIdleConns(16)

@@ -144,7 +144,10 @@ func (w *session) connect() error {
 	}
 	w.conn, w.s = conn, newStatements(w.db.d, conn)
 	w.s.whole = true
-	for _, q := range []string{w.db.d.begin, "SAVEPOINT one", "RELEASE SAVEPOINT one", "ROLLBACK TO SAVEPOINT one", "ROLLBACK", "COMMIT"} {
+	for _, q := range []string{w.db.d.begin, w.db.d.turn, "SAVEPOINT one", "RELEASE SAVEPOINT one", "ROLLBACK TO SAVEPOINT one", "ROLLBACK", "COMMIT"} {
+		if q == "" {
+			continue
+		}
 		// Now, because PostgreSQL prepares nothing inside a failed transaction.
 		if _, err := w.s.get(context.Background(), q); err != nil {
 			w.close()
@@ -189,13 +192,18 @@ func (w *session) run(batch []*job) {
 // errUnknown marks a commit whose outcome is not known; it is never repeated.
 var errUnknown = errors.New("the outcome of the commit is unknown")
 
-// begin starts a transaction. A connection that was lost while it was idle is
-// replaced once: nothing was sent on it yet.
+// begin starts a transaction. The nodes on one database take turns: nearly every
+// transaction writes the row of its tenant, and batches that come to their rows
+// in different orders would wait for each other for ever. A connection that was
+// lost while it was idle is replaced once: nothing was sent on it yet.
 func (w *session) begin(ctx context.Context) error {
 	for again := false; ; again = true {
 		err := w.connect()
 		if err == nil {
 			_, err = w.s.exec(ctx, w.db.d.begin)
+		}
+		if err == nil && w.db.d.turn != "" {
+			_, err = w.s.exec(ctx, w.db.d.turn)
 		}
 		if err == nil {
 			return nil
