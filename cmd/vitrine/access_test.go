@@ -1,7 +1,6 @@
 package main
 
 import (
-	"io"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -78,7 +77,7 @@ func TestIssuer(t *testing.T) {
 		}
 	}
 	c := &accessSettings{PublicURL: "https://vitrine.test//"}
-	if got := c.issuer("0.0.0.0:1", slog.New(slog.NewTextHandler(io.Discard, nil))); got != "https://vitrine.test" {
+	if got := c.issuer("0.0.0.0:1", slog.New(slog.DiscardHandler)); got != "https://vitrine.test" {
 		t.Errorf("with --public-url: %q", got)
 	}
 	for issuer, want := range map[string]string{"https://vitrine.test/": "this server itself", "ftp://x": "not the URL of an issuer"} {

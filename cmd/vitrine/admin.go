@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,41 +9,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"time"
-
-	"github.com/vitrine-hq/vitrine/blob"
-	"github.com/vitrine-hq/vitrine/blob/fileblob"
-	"github.com/vitrine-hq/vitrine/depot"
 )
 
 // adminSocket is where a running server takes tasks on its data (extensions §6).
 const adminSocket = "admin.sock"
-
-// task is work on all data that a command does itself, or has the server do
-// that holds the data.
-type task struct {
-	Name   string // "check", "backup" or "sweep"
-	Deep   bool   // check
-	Dir    string // backup; absolute
-	DryRun bool   // sweep
-}
-
-// run does the task. The result goes out as JSON.
-func (t task) run(ctx context.Context, d *depot.Depot, progress depot.Progress) (any, error) {
-	switch t.Name {
-	case "check":
-		return d.Check(ctx, t.Deep, progress)
-	case "backup":
-		return d.Backup(ctx, t.Dir, openBlobs, progress)
-	case "sweep":
-		return d.Sweep(ctx, t.DryRun)
-	}
-	return nil, fmt.Errorf("no task is called %q", t.Name)
-}
-
-func openBlobs(dir string) (blob.Driver, error) { return fileblob.Open(dir, fileblob.Options{}) }
 
 // taskLine is one line of the answer to a task: how far it is, or how it ended.
 type taskLine struct {
@@ -61,41 +31,30 @@ type taskProgress struct {
 
 // adminHandler does tasks for commands of this machine. Each answers with lines
 // of JSON, the last of which has "done". A client that leaves ends its task.
-func adminHandler(d *depot.Depot) http.Handler {
+func adminHandler(on holdings) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /admin/check", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, r, d, task{Name: "check", Deep: switched(r, "deep")})
-	})
-	mux.HandleFunc("POST /admin/sweep", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, r, d, task{Name: "sweep", DryRun: switched(r, "dry_run")})
-	})
-	mux.HandleFunc("POST /admin/backup", func(w http.ResponseWriter, r *http.Request) {
-		var body struct {
-			Dir string `json:"dir"`
+	mux.HandleFunc("POST /admin/{task}", func(w http.ResponseWriter, r *http.Request) {
+		var t task
+		if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(&t); err != nil {
+			http.Error(w, "the task is not understood", http.StatusBadRequest)
+			return
 		}
-		err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(&body)
-		if err != nil || !filepath.IsAbs(body.Dir) {
+		if t.Name = r.PathValue("task"); t.Name == "backup" && !filepath.IsAbs(t.Dir) {
 			http.Error(w, "dir is not an absolute path", http.StatusBadRequest)
 			return
 		}
-		answer(w, r, d, task{Name: "backup", Dir: body.Dir})
+		answer(w, r, on, t)
 	})
 	return mux
-}
-
-// switched reads a parameter that is off unless it says true.
-func switched(r *http.Request, name string) bool {
-	on, err := strconv.ParseBool(r.URL.Query().Get(name))
-	return err == nil && on
 }
 
 // tellEvery is how often a task says how far it is.
 const tellEvery = 200 * time.Millisecond
 
-func answer(w http.ResponseWriter, r *http.Request, d *depot.Depot, t task) {
+func answer(w http.ResponseWriter, r *http.Request, on holdings, t task) {
 	w.Header().Set("Content-Type", "application/jsonl")
 	lines := &taskLines{w: w}
-	result, err := t.run(r.Context(), d, lines.tell)
+	result, err := t.run(r.Context(), on, lines.tell)
 	last := taskLine{Done: true}
 	if err == nil {
 		last.Result, err = json.Marshal(result)

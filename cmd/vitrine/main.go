@@ -53,6 +53,9 @@ type commands struct {
 	Restore restoreCmd `cmd:"" group:"server" help:"Make a data directory from a backup."`
 	Sweep   sweepCmd   `cmd:"" group:"server" help:"Delete what nothing refers to and what is too old."`
 
+	Key    keyCmd    `cmd:"" group:"accounts" help:"Make, list and revoke API keys."`
+	Tenant tenantCmd `cmd:"" group:"accounts" help:"Make, limit, suspend and delete tenants."`
+
 	Up     upCmd     `cmd:"" group:"files" help:"Upload files into a session."`
 	Ls     lsCmd     `cmd:"" group:"files" help:"List sessions, or the files of one."`
 	Get    getCmd    `cmd:"" group:"files" help:"Download files of a session."`
@@ -122,6 +125,7 @@ func (a *app) parser(ctx context.Context) (*kong.Kong, error) {
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		kong.ExplicitGroups([]kong.Group{
 			{Key: "server", Title: "Server:"},
+			{Key: "accounts", Title: "Accounts:"},
 			{Key: "files", Title: "Files, on a running server:"},
 			{Key: "other", Title: "Other:"},
 		}),
@@ -135,7 +139,7 @@ func (a *app) misused(err error) int {
 	hint := `see "vitrine --help"`
 	if parse, ok := errors.AsType[*kong.ParseError](err); ok && parse.Context != nil {
 		if node := parse.Context.Selected(); node != nil {
-			hint = fmt.Sprintf("see \"vitrine %s --help\"", node.Name)
+			hint = fmt.Sprintf("see \"%s --help\"", node.FullPath())
 		}
 	}
 	a.say("%v", err)

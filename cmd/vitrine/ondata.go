@@ -11,25 +11,28 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/vitrine-hq/vitrine/account"
 	"github.com/vitrine-hq/vitrine/blob"
 	"github.com/vitrine-hq/vitrine/depot"
 	"github.com/vitrine-hq/vitrine/store"
 )
 
 // onData does a task on the data directory: itself, or through the server that
-// holds it. label names the work on the progress bar. The result is decoded
-// into out.
+// holds it. label names the work on the progress bar; empty is without one. The
+// result is decoded into out, unless that is nil.
 func (a *app) onData(ctx context.Context, p place, l lifetimes, t task, label string, out any) error {
 	dir, err := p.existing()
 	if err != nil {
 		return err
 	}
-	bar := a.meter(label, -1)
+	var bar *meter
+	if label != "" {
+		bar = a.meter(label, -1)
+	}
 	defer bar.end()
 	progress := func(done, total int64) { bar.count(done, total) }
 	data, err := openDataDir(dir, p.DB)
@@ -50,7 +53,17 @@ func (a *app) onData(ctx context.Context, p place, l lifetimes, t task, label st
 	if err != nil {
 		return fmt.Errorf("encode result: %w", err)
 	}
-	return json.Unmarshal(text, out)
+	return readResult(text, out)
+}
+
+func readResult(text []byte, out any) error {
+	if out == nil {
+		return nil
+	}
+	if err := json.Unmarshal(text, out); err != nil {
+		return fmt.Errorf("read result: %w", err)
+	}
+	return nil
 }
 
 // existing returns the data directory if there is one. A command that looks at
@@ -96,12 +109,20 @@ func (p *place) runTask(ctx context.Context, dir *dataDir, l lifetimes, t task, 
 	if err != nil {
 		return nil, err
 	}
-	d, err := depot.Open(ctx, db, blob.New(driver), l.options(dir, slog.New(slog.DiscardHandler)))
+	var on holdings
+	on.depot, err = depot.Open(ctx, db, blob.New(driver), l.options(dir, slog.New(slog.DiscardHandler)))
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, d.Close()) }()
-	return t.run(ctx, d, progress)
+	defer func() { err = errors.Join(err, on.depot.Close()) }()
+	if t.account() != nil {
+		// Nothing is issued here, so the issuer's name does not matter.
+		if on.accounts, err = account.Open(ctx, db, account.Options{Issuer: "vitrine"}); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, on.accounts.Close()) }()
+	}
+	return t.run(ctx, on, progress)
 }
 
 func (p *place) openStore(ctx context.Context, dir *dataDir) (*store.DB, error) {
@@ -144,18 +165,11 @@ func askServer(ctx context.Context, locked *lockedError, t task, progress depot.
 
 // request returns the task as a request to an admin socket.
 func (t task) request(ctx context.Context) (*http.Request, error) {
-	q := url.Values{}
-	if t.Deep {
-		q.Set("deep", "true")
-	}
-	if t.DryRun {
-		q.Set("dry_run", "true")
-	}
-	body, err := json.Marshal(map[string]string{"dir": t.Dir})
+	body, err := json.Marshal(t)
 	if err != nil {
 		return nil, fmt.Errorf("encode task: %w", err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://admin/admin/"+t.Name+"?"+q.Encode(), bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://admin/admin/"+t.Name, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("make request: %w", err)
 	}
@@ -176,7 +190,7 @@ func readTask(r io.Reader, progress depot.Progress, out any) error {
 		case line.Error != "":
 			return errors.New(line.Error)
 		case line.Done:
-			return json.Unmarshal(line.Result, out)
+			return readResult(line.Result, out)
 		}
 	}
 }

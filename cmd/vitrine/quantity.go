@@ -70,6 +70,26 @@ func (a *age) UnmarshalText(b []byte) error {
 
 func errAge(b []byte) error { return fmt.Errorf("%q is no age; write one like 30d, 12h or never", b) }
 
+// limit is a limit of a tenant's own: a number, none, or that of the server.
+type limit struct {
+	given bool
+	n     *int64 // nil is the server's
+}
+
+// UnmarshalText reads a limit as a size, "none" or "default".
+func (l *limit) UnmarshalText(b []byte) error {
+	l.given, l.n = true, nil
+	if strings.EqualFold(strings.TrimSpace(string(b)), "default") {
+		return nil
+	}
+	var n size
+	if err := n.UnmarshalText(b); err != nil || len(strings.TrimSpace(string(b))) == 0 {
+		return fmt.Errorf("%q is no limit; write one like 1000, 10GiB, none or default", b)
+	}
+	l.n = (*int64)(&n)
+	return nil
+}
+
 // count is how many of something are kept; "all" is 0.
 type count int64
 

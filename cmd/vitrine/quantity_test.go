@@ -56,6 +56,24 @@ func TestCount(t *testing.T) {
 	}
 }
 
+func TestLimit(t *testing.T) {
+	for text, want := range map[string]int64{"1000": 1000, "10GiB": 10 << 30, "none": 0, "0": 0} {
+		var got limit
+		if err := got.UnmarshalText([]byte(text)); err != nil || !got.given || got.n == nil || *got.n != want {
+			t.Errorf("%q: got %+v, %v; want %d", text, got, err, want)
+		}
+	}
+	var got limit
+	if err := got.UnmarshalText([]byte(" Default")); err != nil || !got.given || got.n != nil {
+		t.Errorf("default: got %+v, %v", got, err)
+	}
+	for _, text := range []string{"", " ", "-1", "x", "all"} {
+		if err := new(limit).UnmarshalText([]byte(text)); err == nil {
+			t.Errorf("%q was taken", text)
+		}
+	}
+}
+
 func TestBytesText(t *testing.T) {
 	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1 << 10: "1.0 KiB", 3 << 29: "1.5 GiB", 1 << 50: "1024.0 TiB"} {
 		if got := bytesText(n); got != want {

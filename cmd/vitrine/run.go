@@ -167,7 +167,7 @@ func (s *server) listen(ctx context.Context, main net.Listener) (listening, erro
 	if err != nil {
 		return at, err
 	}
-	s.serve(admin, adminHandler(s.depot))
+	s.serve(admin, adminHandler(holdings{depot: s.depot, accounts: s.accounts}))
 	return at, nil
 }
 

@@ -28,12 +28,19 @@ func TestMain(m *testing.M) {
 // Beside the commands of testscript there are
 //
 //	serve [FLAG…]        start a server on $WORK/data and a free port, or on that
-//	                     of the server before ("serve again"); VITRINE_SERVER names it
+//	                     of the server before ("serve again"); VITRINE_SERVER names it;
+//	                     what it prints is in server.out
 //	halt, crash          end it by SIGTERM, by SIGKILL
 //	start NAME ARG…      start "vitrine ARG…" with its output in NAME.out and NAME.err
 //	followers N          wait until the server has so many followers
+//	metric NAME N        wait until a metric of the server's has that value
 //	lines N FILE         wait until a file has N lines
+//	until FILE TEXT      wait until a file has a text
 //	ended NAME           wait until NAME ends, which must be with success
+//	failed NAME [TIME]   wait until NAME ends, which must be with an error, and within
+//	                     that time
+//	approve NAME KEY     let the login in that NAME waits for, as the page would
+//	field NAME N FILE    set a variable to the N-th word of a file
 //	proxy MODE BYTES N   put a proxy before the server that breaks N connections:
 //	                     after so many bytes of a "request", before the "answer" to
 //	                     one, or after so many bytes of a "download"
@@ -51,7 +58,8 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": command(serve), "halt": command(halt), "crash": command(crash), "start": command(start),
-			"followers": command(followers), "lines": command(lines), "ended": command(ended), "proxy": command(proxy), "big": command(big),
+			"followers": command(followers), "metric": command(metric), "until": command(untilText), "lines": command(lines), "ended": command(ended), "failed": command(failed), "proxy": command(proxy),
+			"big": command(big), "approve": command(approve), "field": command(field),
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
@@ -109,7 +117,9 @@ func vitrine(ts *testscript.TestScript, args ...string) (*exec.Cmd, error) {
 		}
 		cmd := exec.Command(file, args...)
 		cmd.Dir = ts.Getenv("WORK")
-		for _, name := range []string{"PATH", "WORK", "HOME", "TMPDIR", "NO_PROXY", "VITRINE_DATA", "VITRINE_SERVER"} {
+		for _, name := range []string{
+			"PATH", "WORK", "HOME", "TMPDIR", "NO_PROXY", "XDG_CONFIG_HOME", "VITRINE_DATA", "VITRINE_SERVER", "VITRINE_KEY", "VITRINE_BOOTSTRAP_KEY",
+		} {
 			cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
 		}
 		return cmd, nil
@@ -140,7 +150,11 @@ func serve(ts *testscript.TestScript, w *world, args []string) error {
 		return err
 	}
 	w.server = cmd
-	lines := bufio.NewReader(out)
+	printed, err := os.Create(ts.MkAbs("server.out"))
+	if err != nil {
+		return err
+	}
+	lines := bufio.NewReader(io.TeeReader(out, printed))
 	url, err := fieldAfter(lines, " listens on ")
 	if err == nil {
 		w.metrics, err = fieldAfter(lines, "  metrics ")
@@ -149,7 +163,10 @@ func serve(ts *testscript.TestScript, w *world, args []string) error {
 		text, _ := os.ReadFile(ts.MkAbs("server.log"))
 		return fmt.Errorf("the server did not start: %w\n%s", err, text)
 	}
-	w.serving.Go(func() { _, _ = io.Copy(io.Discard, lines) })
+	w.serving.Go(func() {
+		defer printed.Close()
+		_, _ = io.Copy(io.Discard, lines)
+	})
 	w.address = strings.TrimPrefix(url, "http://")
 	ts.Setenv("VITRINE_SERVER", url)
 	return nil
@@ -186,7 +203,11 @@ func until(ask func() error) error {
 	}
 }
 
-func followers(_ *testscript.TestScript, w *world, args []string) error {
+func followers(ts *testscript.TestScript, w *world, args []string) error {
+	return metric(ts, w, []string{"vitrine_followers", args[0]})
+}
+
+func metric(_ *testscript.TestScript, w *world, args []string) error {
 	return until(func() error {
 		resp, err := http.Get(w.metrics)
 		if err != nil {
@@ -194,8 +215,12 @@ func followers(_ *testscript.TestScript, w *world, args []string) error {
 		}
 		defer resp.Body.Close()
 		text, err := io.ReadAll(resp.Body)
-		if err == nil && !bytes.Contains(text, []byte("\nvitrine_followers "+args[0]+"\n")) {
-			err = fmt.Errorf("the server has not got %s followers", args[0])
+		if err != nil {
+			return err
+		}
+		_, value, _ := strings.Cut(string(text), "\n"+args[0]+" ")
+		if value, _, _ = strings.Cut(value, "\n"); value != args[1] {
+			err = fmt.Errorf("%s is %q, not %s", args[0], value, args[1])
 		}
 		return err
 	})
@@ -255,6 +280,16 @@ func lines(ts *testscript.TestScript, _ *world, args []string) error {
 	})
 }
 
+func untilText(ts *testscript.TestScript, _ *world, args []string) error {
+	return until(func() error {
+		text, err := os.ReadFile(ts.MkAbs(args[0]))
+		if err == nil && !bytes.Contains(text, []byte(args[1])) {
+			err = fmt.Errorf("%s has not got %q:\n%s", args[0], args[1], text)
+		}
+		return err
+	})
+}
+
 func ended(ts *testscript.TestScript, w *world, args []string) error {
 	cmd := w.running[args[0]]
 	delete(w.running, args[0])
@@ -263,6 +298,24 @@ func ended(ts *testscript.TestScript, w *world, args []string) error {
 	if err := cmd.Wait(); err != nil {
 		text, _ := os.ReadFile(ts.MkAbs(args[0] + ".err"))
 		return fmt.Errorf("%s: %w\n%s", args[0], err, text)
+	}
+	return nil
+}
+
+func failed(ts *testscript.TestScript, w *world, args []string) error {
+	limit := patience
+	if len(args) > 1 {
+		var err error
+		if limit, err = time.ParseDuration(args[1]); err != nil {
+			return err
+		}
+	}
+	began := time.Now()
+	if err := ended(ts, w, args[:1]); err == nil {
+		return fmt.Errorf("%s ended without an error", args[0])
+	}
+	if took := time.Since(began); took > limit {
+		return fmt.Errorf("%s took %v to end", args[0], took)
 	}
 	return nil
 }
