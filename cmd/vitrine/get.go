@@ -93,7 +93,7 @@ func (c *getCmd) save(ctx context.Context, a *app, cl *client.Client, t *target,
 		return err
 	}
 	var got client.Downloaded
-	err = saveFile(t.root, name, func(file *os.File) error {
+	err = writeFile(t.root, name, 0o666, func(file *os.File) error {
 		got, err = c.download(ctx, a, cl, f, file)
 		return err
 	})

@@ -22,7 +22,7 @@ func (s *server) greet(w io.Writer, at listening) error {
 		fmt.Fprintf(&b, "  key      %s (shown this once)\n", s.firstKey)
 		login += " --key"
 	}
-	if url != "http://127.0.0.1:6400" {
+	if url != defaultServer {
 		login = "export VITRINE_SERVER=" + url + "\n  " + login
 	}
 	if s.access.api.Required {

@@ -55,6 +55,8 @@ type commands struct {
 
 	Key    keyCmd    `cmd:"" group:"accounts" help:"Make, list and revoke API keys."`
 	Tenant tenantCmd `cmd:"" group:"accounts" help:"Make, limit, suspend and delete tenants."`
+	Login  loginCmd  `cmd:"" group:"accounts" help:"Log in to a server."`
+	Logout logoutCmd `cmd:"" group:"accounts" help:"End the login to a server."`
 
 	Up     upCmd     `cmd:"" group:"files" help:"Upload files into a session."`
 	Ls     lsCmd     `cmd:"" group:"files" help:"List sessions, or the files of one."`

@@ -4,20 +4,21 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
 
-// saveFile makes or replaces the file name below root in one step, with what
+// writeFile makes or replaces the file name below root in one step, with what
 // write puts into it. Nothing outside root is touched, whatever name says; a
 // failure leaves what was there.
-func saveFile(root *os.Root, name string, write func(*os.File) error) (err error) {
+func writeFile(root *os.Root, name string, mode fs.FileMode, write func(*os.File) error) (err error) {
 	dir := filepath.Dir(name)
 	if err := root.MkdirAll(dir, 0o777); err != nil {
 		return fmt.Errorf("make folder: %w", err)
 	}
 	part := filepath.Join(dir, ".vitrine-"+rand.Text()[:12]+".part")
-	f, err := root.OpenFile(part, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
+	f, err := root.OpenFile(part, os.O_RDWR|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return fmt.Errorf("make file: %w", err)
 	}

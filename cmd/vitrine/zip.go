@@ -71,7 +71,7 @@ func (c *zipCmd) save(file string, from io.Reader) error {
 		return err
 	}
 	defer root.Close()
-	return saveFile(root, filepath.Base(file), func(f *os.File) error {
+	return writeFile(root, filepath.Base(file), 0o666, func(f *os.File) error {
 		n, err := io.Copy(f, from)
 		if err != nil {
 			return err
