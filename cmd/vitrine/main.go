@@ -57,13 +57,18 @@ type commands struct {
 	Tenant tenantCmd `cmd:"" group:"accounts" help:"Make, limit, suspend and delete tenants."`
 	Login  loginCmd  `cmd:"" group:"accounts" help:"Log in to a server."`
 	Logout logoutCmd `cmd:"" group:"accounts" help:"End the login to a server."`
+	Audit  auditCmd  `cmd:"" group:"accounts" help:"Show who did what in a tenant."`
 
 	Up     upCmd     `cmd:"" group:"files" help:"Upload files into a session."`
 	Ls     lsCmd     `cmd:"" group:"files" help:"List sessions, or the files of one."`
 	Get    getCmd    `cmd:"" group:"files" help:"Download files of a session."`
 	Zip    zipCmd    `cmd:"" group:"files" help:"Download a session as a zip."`
 	Events eventsCmd `cmd:"" group:"files" help:"Show what happened in a session, and what happens."`
-	Rm     rmCmd     `cmd:"" group:"files" help:"Delete sessions."`
+	Rm     rmCmd     `cmd:"" group:"files" help:"Delete sessions, or artifacts of the library."`
+
+	Save  saveCmd  `cmd:"" group:"library" help:"Save a file in the library."`
+	Cat   catCmd   `cmd:"" group:"library" help:"Write an artifact of the library to standard output."`
+	Files filesCmd `cmd:"" group:"library" help:"List the library."`
 
 	Bench      benchCmd      `cmd:"" group:"other" help:"Measure a server."`
 	Version    versionCmd    `cmd:"" group:"other" help:"Show the version."`
@@ -74,7 +79,8 @@ const description = `Vitrine keeps the files of agents and workflows: it takes t
 
   vitrine serve                      run the server
   vitrine up report.md -s demo       upload a file into the session "demo"
-  vitrine events demo -f             follow what happens there`
+  vitrine events demo -f             follow what happens there
+  vitrine save plan.md /docs/plan.md keep a file in the library`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -128,7 +134,8 @@ func (a *app) parser(ctx context.Context) (*kong.Kong, error) {
 		kong.ExplicitGroups([]kong.Group{
 			{Key: "server", Title: "Server:"},
 			{Key: "accounts", Title: "Accounts:"},
-			{Key: "files", Title: "Files, on a running server:"},
+			{Key: "files", Title: "Files of sessions, on a running server:"},
+			{Key: "library", Title: "The library, on a running server:"},
 			{Key: "other", Title: "Other:"},
 		}),
 		kong.Bind(a),

@@ -177,6 +177,8 @@ func (u *uploading) next(ctx context.Context, err error) (string, bool) {
 		return "what came from a pipe cannot be read again", false
 	case !u.repeatable():
 		return "", false
+	case errors.Is(err, client.ErrRenewed):
+		return "the login has been renewed; the upload begins anew", true
 	case u.lost != nil && (ok || !answered || e.Status >= 500):
 		return "connection lost before the answer; looking whether it was stored", true
 	case ok:
