@@ -11,7 +11,7 @@ import (
 )
 
 type benchCmd struct {
-	remote
+	address
 	Self      bool     `help:"Start a server with a data directory of its own and measure that; its CPU and memory can be seen then."`
 	PID       int      `name:"pid" placeholder:"PID" help:"Process of the server at --server, if it runs on this machine."`
 	Only      []string `placeholder:"NAME" help:"Run these workloads only."`
@@ -26,7 +26,7 @@ type benchCmd struct {
 
 // Help is the long help.
 func (c *benchCmd) Help() string {
-	return fmt.Sprintf(`Measures a server from outside and writes a page of Markdown: rates, times, and where the server's process can be seen its CPU and memory. All sessions that it makes begin with "bench-" and are deleted afterwards; their bytes go with the next sweep. Numbers mean something beside others of the same run only, such as the disk's own time for a sync.
+	return fmt.Sprintf(`Measures a server from outside and writes a page of Markdown: rates, times, and where the server's process can be seen its CPU and memory. All sessions that it makes begin with "bench-" and are deleted afterwards; their bytes go with the next sweep. Its sessions must be open (--auth none). Numbers mean something beside others of the same run only, such as the disk's own time for a sync.
 
 Workloads: %s.
 

@@ -20,6 +20,7 @@ func TestMetricsNames(t *testing.T) {
 	hooks.Delivered(time.Millisecond)
 	hooks.Ended(api.Outcome{Method: "GET", Pattern: "/health", Status: 200, Bytes: 5, Took: time.Millisecond})
 	hooks.Ended(api.Outcome{Method: "BREW", Pattern: "", Aborted: true})
+	hooks.Ended(api.Outcome{Method: "GET", Pattern: "/x", Status: http.StatusTooManyRequests})
 	rec := httptest.NewRecorder()
 	h := m.handler(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	foreign := httptest.NewRequest("GET", "/metrics", nil)
@@ -38,6 +39,7 @@ func TestMetricsNames(t *testing.T) {
 		`vitrine_http_sent_bytes_total 5`,
 		`vitrine_uploads_total 2`,
 		`vitrine_upload_bytes_total 10`,
+		`vitrine_rate_limited_total 1`,
 		`vitrine_event_lag_seconds_count 1`,
 		`vitrine_commit_batch_size_sum 3`,
 		`vitrine_commit_seconds_count 1`,
