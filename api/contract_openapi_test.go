@@ -1,7 +1,6 @@
 package api_test
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -23,7 +22,7 @@ const (
 // notDriven are answers that this test cannot bring about. Package store shows
 // what a full disk does to rows.
 var notDriven = []string{
-	"POST /api/sessions 507", "PATCH " + sessionPath + " 507", "DELETE " + sessionPath + " 507", "POST " + sessionPath + "/scan 507",
+	"PATCH " + sessionPath + " 507", "DELETE " + sessionPath + " 507", "POST " + sessionPath + "/scan 507",
 }
 
 // Every operation is driven to every status that the document gives it, and
@@ -40,8 +39,15 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	driveUploads(h, d)
 	driveLog(h, d)
 	driveArtifacts(h, d)
+	driveLibrary(h, d)
+	driveAccounts(h, d)
+	driveShares(h, d)
 	driveOAuth(h, d)
 	driveFullDisk(t, d)
+	driveTooLarge(t, d)
+	driveUnknown(t, d)
+	driveLimited(t, d)
+	driveFull(t, d)
 	driveHeld(t, d)
 	driveDenied(h, d)
 	driveDrained(h, d)
@@ -198,15 +204,18 @@ func driveFullDisk(t *testing.T, d *description) {
 
 // driveDenied sends every operation what a foreign page would send.
 func driveDenied(h *house, d *description) {
+	w := furnish(h, d)
 	h.leavesNoTrace(func() {
 		for _, op := range d.operations() {
-			method, path, _ := strings.Cut(op, " ")
-			path = strings.NewReplacer("{session_id}", "up", "{artifact_id}", "x", "{name}", "n").Replace(path)
-			d.check(op, h.want(h.do(method, path, bytes.NewReader([]byte("{}")), "Origin", "https://evil.example"), 403, ""))
-			d.check(op, h.want(h.do(method, path, nil, "Host", "evil.example"), 403, ""))
+			q := w.request(op)
+			d.check(op, h.want(w.send(q, "Origin", "https://evil.example"), 403, ""))
+			d.check(op, h.want(w.send(q, "Host", "evil.example"), 403, ""))
 		}
 	})
 }
+
+// drained are operations that are 503 on a server on its way down.
+var drained = []string{"GET /health/ready", "GET /ws", "GET " + sessionPath + "/artifact-events", "GET " + library + "/events", "GET /api/v2/audit"}
 
 // driveDrained asks a server that is on its way down.
 func driveDrained(h *house, d *description) {
@@ -215,4 +224,7 @@ func driveDrained(h *house, d *description) {
 	d.check("GET "+sessionPath+"/artifact-events", h.want(h.get("/api/sessions/up/artifact-events?after=6&include_ext=none"), 503, ""))
 	socket := []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="}
 	d.check("GET /ws", h.want(h.get("/ws?session_id=up", socket...), 503, ""))
+	for _, path := range []string{library + "/events", "/api/v2/audit"} {
+		d.check("GET "+path, h.want(h.get(path+"?types=none&wait_seconds=1"), 503, "SYS_SERVICE_UNAVAILABLE"))
+	}
 }

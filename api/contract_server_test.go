@@ -195,27 +195,40 @@ func (h *house) do(method, path string, body io.Reader, headers ...string) answe
 		}
 		r.Header.Add(headers[i], headers[i+1])
 	}
-	if _, given := r.Header["Authorization"]; !given && strings.HasPrefix(path, "/api/v2/") && !strings.HasPrefix(path, "/api/v2/auth/token") {
-		r.Header.Set("Authorization", "Bearer "+h.bearer)
-	} else if r.Header.Get("Authorization") == "" {
-		r.Header.Del("Authorization") // given as empty: none
-	}
+	h.authorize(r)
 	resp, err := http.DefaultTransport.RoundTrip(r) // follows no redirect
 	if err != nil {
 		h.Fatalf("%s %s: %v", method, path, err)
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusSwitchingProtocols || resp.Header.Get("Content-Type") == "text/event-stream" {
+		return answer{Response: resp} // it would not end
+	}
 	text, err := io.ReadAll(resp.Body)
 	if err != nil {
 		h.Fatalf("%s %s: read answer: %v", method, path, err)
 	}
 	a := answer{Response: resp, body: text}
-	if strings.HasPrefix(resp.Header.Get("Content-Type"), "application/json") && method != "HEAD" {
+	if kind, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";"); kind == "application/json" && method != "HEAD" {
 		if err := json.Unmarshal(text, &a.json); err != nil && (resp.StatusCode >= 400 || !strings.Contains(path, "mode=stream")) {
 			h.Errorf("%s %s: answer is no JSON object: %.200q", method, path, text)
 		}
 	}
 	return a
+}
+
+// authorize gives a request the house's token where one is needed, unless it has
+// another. An empty one stands for none.
+func (h *house) authorize(r *http.Request) {
+	path := r.URL.Path
+	_, given := r.Header["Authorization"]
+	switch {
+	case given && r.Header.Get("Authorization") == "":
+		r.Header.Del("Authorization")
+	case given || strings.HasPrefix(path, "/api/v2/auth/token"):
+	case strings.HasPrefix(path, "/api/v2/") || h.setup.api.Access.Required:
+		r.Header.Set("Authorization", "Bearer "+h.bearer)
+	}
 }
 
 func (h *house) get(path string, headers ...string) answer {

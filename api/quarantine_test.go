@@ -130,17 +130,6 @@ func TestHeldIsTheOwners(t *testing.T) {
 	}
 }
 
-// driveHeld asks for what the scanner has not looked at yet.
-func driveHeld(t *testing.T, d *description) {
-	h, _ := scanning(t)
-	v := h.ok(h.do("PUT", "/api/uploads/s/a.txt", strings.NewReader("good"), "Authorization", "Bearer "+h.bearer)).json
-	other, bearer := h.another()
-	path := fmt.Sprintf("/api/sessions/s/artifacts/%s", v["artifact_id"])
-	d.check("GET "+artifactPath, other.ok(other.get(path, "Authorization", bearer)))
-	d.check("GET "+artifactPath, other.want(other.get(path+"?mode=stream", "Authorization", bearer), 503, ""))
-	d.check("GET "+sessionPath+"/download", other.want(other.get(fmt.Sprintf("/api/sessions/s/download?ids=%s", v["artifact_id"]), "Authorization", bearer), 503, ""))
-}
-
 // What was found is nobody's, whichever way it came in; with the real clamd.
 func TestFoundIsNobodys(t *testing.T) {
 	address, marker := scantest.Clamd(t)

@@ -44,15 +44,23 @@ type stream struct {
 // stream opens /api/sessions/{id}{path}, which must be a stream.
 func (h *house) stream(id, path string, headers ...string) *stream {
 	h.Helper()
+	return h.streamAt("/api/sessions/"+id+path, headers...)
+}
+
+// streamAt opens what must be a stream.
+func (h *house) streamAt(path string, headers ...string) *stream {
+	h.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	h.Cleanup(cancel)
-	r, err := http.NewRequestWithContext(ctx, "GET", h.web.URL+"/api/sessions/"+id+path, nil)
+	r, err := http.NewRequestWithContext(ctx, "GET", h.web.URL+path, nil)
 	if err != nil {
 		h.Fatal(err)
 	}
+	r.Header.Set("Accept", "text/event-stream")
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}
+	h.authorize(r)
 	resp, err := http.DefaultTransport.RoundTrip(r)
 	if err != nil {
 		h.Fatal(err)

@@ -1,11 +1,12 @@
-// Package openapi holds the description of the API, openapi.yaml, which people
-// write and programs read as JSON. It is text only: package api serves it and
-// its tests hold every answer against it.
+// Package openapi holds the description of the API, which people write as YAML
+// and programs read as JSON. It is text only: package api serves it and its
+// tests hold every answer against it. Start at openapi.yaml, which describes the
+// session half; the other files add to it.
 package openapi
 
 import (
 	"bytes"
-	_ "embed"
+	"embed"
 	"encoding/json"
 	"fmt"
 	"sync"
@@ -13,25 +14,81 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-//go:embed openapi.yaml
-var source []byte
+//go:embed *.yaml
+var files embed.FS
 
-// JSON returns the description as JSON, in the order of openapi.yaml. The
-// result must not be changed.
+// parts are the files of the description in its order. What the first one has,
+// the others add to: tags, paths, components.
+var parts = []string{"openapi.yaml", "library.yaml", "accounts.yaml", "oauth.yaml"}
+
+// JSON returns the description as JSON, in the order of its files. The result
+// must not be changed.
 func JSON() []byte { return converted() }
 
 var converted = sync.OnceValue(func() []byte {
-	var doc yaml.Node
-	if err := yaml.Unmarshal(source, &doc); err != nil {
-		panic("openapi: " + err.Error()) // a fault of the build
-	}
 	var b bytes.Buffer
-	if err := write(&b, doc.Content[0]); err != nil {
-		panic("openapi: " + err.Error())
+	doc, err := whole()
+	if err == nil {
+		err = write(&b, doc)
+	}
+	if err != nil {
+		panic("openapi: " + err.Error()) // a fault of the build
 	}
 	b.WriteByte('\n')
 	return b.Bytes()
 })
+
+// whole returns the description as one mapping.
+func whole() (*yaml.Node, error) {
+	all := &yaml.Node{Kind: yaml.MappingNode}
+	for _, name := range parts {
+		text, err := files.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		var doc yaml.Node
+		if err := yaml.Unmarshal(text, &doc); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		if err := join(all, doc.Content[0], name); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// join adds what a mapping holds to another one. Lists grow and mappings are
+// joined; anything else that both have is an error, which says where.
+func join(to, from *yaml.Node, place string) error {
+	for i := 0; i < len(from.Content); i += 2 {
+		key, value := from.Content[i], from.Content[i+1]
+		place := place + " " + key.Value
+		has := member(to, key.Value)
+		switch {
+		case has == nil:
+			to.Content = append(to.Content, key, value)
+		case has.Kind == yaml.SequenceNode && value.Kind == yaml.SequenceNode:
+			has.Content = append(has.Content, value.Content...)
+		case has.Kind != yaml.MappingNode || value.Kind != yaml.MappingNode:
+			return fmt.Errorf("%s is given twice", place)
+		default:
+			if err := join(has, value, place); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// member returns the value of a key, or nil.
+func member(n *yaml.Node, key string) *yaml.Node {
+	for i := 0; i < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			return n.Content[i+1]
+		}
+	}
+	return nil
+}
 
 // write appends n as JSON. Decoding into maps would lose the order.
 func write(b *bytes.Buffer, n *yaml.Node) error {
