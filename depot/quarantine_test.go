@@ -99,7 +99,7 @@ func (s *stand) by(c *artifact.Caller) *stand {
 	return &stand{TB: asked{s.TB, artifact.WithCaller(s.Context(), c)}, Depot: s.Depot, dir: s.dir}
 }
 
-// settled waits until nothing is pending.
+// settled waits until nothing is pending and this server is done with it.
 func (s *stand) settled() {
 	s.Helper()
 	until(s, "everything is scanned", func() bool {
@@ -107,8 +107,15 @@ func (s *stand) settled() {
 		if err != nil {
 			s.Fatal(err)
 		}
-		return n == 0
+		return n == 0 && s.idle()
 	})
+}
+
+// idle reports whether nothing is being scanned.
+func (s *stand) idle() bool {
+	s.scanning.mu.Lock()
+	defer s.scanning.mu.Unlock()
+	return len(s.scanning.running) == 0
 }
 
 // refused returns the code with which the bytes of a version are kept back.

@@ -45,9 +45,10 @@ type scanID struct {
 	seq     artifact.Seq
 }
 
-// retry is a content that the scanner had trouble with.
+// retry is a content that could not be looked at.
 type retry struct {
-	tries int
+	tries int // that the scanner made
+	waits int
 	due   time.Time
 }
 
@@ -263,8 +264,9 @@ func (s *scanning) look(ctx context.Context, l store.Looked) (done bool) {
 	case err == nil:
 		s.forget(l)
 	case ctx.Err() == nil && !errors.Is(err, errDown):
-		s.later(l)
-		s.d.opt.Log.Warn("a content cannot be scanned now", "session", l.Session.ID, "artifact", l.Version.ID(), "err", err)
+		if first := s.later(l); first {
+			s.d.opt.Log.Warn("a content cannot be scanned now", "session", l.Session.ID, "artifact", l.Version.ID(), "err", err)
+		}
 	}
 	return err == nil
 }
@@ -282,7 +284,8 @@ func (s *scanning) judge(ctx context.Context, l store.Looked) error {
 		s.d.opt.Log.Warn("a content cannot be scanned", "session", l.Session.ID, "artifact", l.Version.ID(), "err", err)
 		return s.fail(ctx, l, "scanner_error")
 	case verdict.Clean:
-		return s.settle(ctx, l, artifact.ScanClean, &s.clean, func(*store.Tx) error { return nil })
+		_, err = s.settle(ctx, l, artifact.ScanClean, &s.clean, func(*store.Tx) error { return nil })
+		return err
 	}
 	return s.quarantine(ctx, l, verdict.Found)
 }
@@ -338,13 +341,16 @@ func (s *scanning) failedAgain(l store.Looked) int {
 	return r.tries
 }
 
-// later has a version looked at again after a while.
-func (s *scanning) later(l store.Looked) {
+// later has a version looked at again after a while, and reports whether that is
+// the first time.
+func (s *scanning) later(l store.Looked) (first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := s.retries[idOf(&l)]
-	r.due = time.Now().Add(min(s.d.opt.scanPause<<(2*max(r.tries-1, 0)), scanAsleep))
+	r.due = time.Now().Add(min(s.d.opt.scanPause<<min(2*r.waits, 16), scanAsleep))
+	r.waits++
 	s.retries[idOf(&l)] = r
+	return r.waits == 1
 }
 
 func (s *scanning) forget(l store.Looked) {

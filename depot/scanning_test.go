@@ -156,9 +156,8 @@ func TestFailures(t *testing.T) {
 	if s.as("ann").refused(&v) != codeFailed || s.refused(&v) != codeFailed {
 		t.Error("what cannot be scanned is given out")
 	}
-	until(t, "it is given up", func() bool { return s.Verdicts() == Verdicts{Failed: 1} })
-	if n := c.seen(); n != scanTries {
-		t.Errorf("%d tries, want %d", n, scanTries)
+	if n := c.seen(); n != scanTries || s.Verdicts() != (Verdicts{Failed: 1}) {
+		t.Errorf("%d tries, verdicts %+v", n, s.Verdicts())
 	}
 	if audit := s.entries(artifact.AuditLog, "artifact.scan"); len(audit) != 1 || !strings.Contains(audit[0], `"outcome":"failed"`) {
 		t.Errorf("the audit log tells %q", audit)
@@ -235,7 +234,9 @@ func TestDeletedWhileScanned(t *testing.T) {
 	}
 	c.set("wait", false)
 	s.settled()
-	until(t, "what was moved is found", func() bool { return s.Verdicts().Found == 1 })
+	if s.Verdicts() != (Verdicts{Found: 1}) {
+		t.Errorf("verdicts %+v, want one on what was moved", s.Verdicts())
+	}
 	if told := s.entries(artifact.LibraryLog, artifact.TypeQuarantined); len(told) != 1 || !strings.Contains(told[0], `"/to"`) {
 		t.Errorf("the library tells %q", told)
 	}
@@ -330,11 +331,4 @@ func TestTwoServersScan(t *testing.T) {
 		}
 	}
 	one.sound()
-}
-
-// idle reports whether nothing is being scanned.
-func (s *stand) idle() bool {
-	s.scanning.mu.Lock()
-	defer s.scanning.mu.Unlock()
-	return len(s.scanning.running) == 0
 }

@@ -29,30 +29,30 @@ func (d *Depot) Unscanned(ctx context.Context) (int64, error) { return d.db.Scan
 
 // settle writes what the scanner said of a version, and with it what more has to
 // be told. What was deleted or moved meanwhile, or settled by another server,
-// is left as it is.
-func (s *scanning) settle(ctx context.Context, l store.Looked, state string, count *atomic.Int64, more func(*store.Tx) error) error {
-	var kept bool
-	err := s.d.db.Tx(ctx, func(tx *store.Tx) (err error) {
+// is left as it is: then the verdict is not kept.
+func (s *scanning) settle(ctx context.Context, l store.Looked, state string, count *atomic.Int64, more func(*store.Tx) error) (kept bool, err error) {
+	err = s.d.db.Tx(ctx, func(tx *store.Tx) (err error) {
 		if kept, err = tx.SetScan(l.Session.Key, &l.Version, state); err != nil || !kept {
 			return err
 		}
 		return more(tx)
 	})
 	if errors.Is(err, store.ErrNoSession) {
-		return nil // deleted, its rows are about to go
+		return false, nil // deleted, its rows are about to go
 	}
 	if err == nil && kept {
 		count.Add(1)
 	}
-	return err
+	return kept, err
 }
 
 // fail gives up on a version that cannot be looked at.
 func (s *scanning) fail(ctx context.Context, l store.Looked, reason string) error {
-	return s.settle(ctx, l, artifact.ScanFailed, &s.failed, func(tx *store.Tx) error {
+	_, err := s.settle(ctx, l, artifact.ScanFailed, &s.failed, func(tx *store.Tx) error {
 		tx.Audit(l.Session.Tenant, audited(&l, "artifact.scan", "failed", "reason", reason))
 		return nil
 	})
+	return err
 }
 
 // quarantine keeps a version from everybody and tells of it. The copy of an
@@ -65,7 +65,7 @@ func (s *scanning) quarantine(ctx context.Context, l store.Looked, found string)
 	if err != nil {
 		return fmt.Errorf("encode entry: %w", err)
 	}
-	err = s.settle(ctx, l, artifact.ScanFound, &s.found, func(tx *store.Tx) error {
+	kept, err := s.settle(ctx, l, artifact.ScanFound, &s.found, func(tx *store.Tx) error {
 		tx.Audit(l.Session.Tenant, audited(&l, "artifact.quarantine", "", "found", found))
 		return tx.Append(l.Session.Key, &artifact.Entry{Type: artifact.TypeQuarantined, Data: data})
 	})
@@ -73,6 +73,9 @@ func (s *scanning) quarantine(ctx context.Context, l store.Looked, found string)
 		return err
 	}
 	s.removeCopy(ctx, &l) // a workspace that was completed meanwhile has got it back
+	if !kept {
+		return nil
+	}
 	s.d.opt.Log.Warn("a content was quarantined", "tenant", l.Session.Tenant, "session", l.Session.ID, "artifact", l.Version.ID(), "found", found)
 	if !l.Session.IsLog() {
 		s.d.manifestChanged(&l.Session)
