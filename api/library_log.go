@@ -103,7 +103,7 @@ func (s *Server) streamLog(w http.ResponseWriter, r *http.Request, log artifact.
 // exportLog writes a log as JSON lines, from a cursor up to where it is now.
 func (s *Server) exportLog(w http.ResponseWriter, r *http.Request, log *artifact.Session) error {
 	q := parseQuery(r)
-	start := cursor(q, false)
+	start, filter := cursor(q, false), artifact.Filter{Types: q.list("types")}
 	if err := q.err(); err != nil {
 		return err
 	}
@@ -123,8 +123,10 @@ func (s *Server) exportLog(w http.ResponseWriter, r *http.Request, log *artifact
 			return err
 		}
 		for _, it := range items {
-			out.value(&it.Entry)
-			out.raw("\n")
+			if filter.Match(&it.Entry) {
+				out.value(&it.Entry)
+				out.raw("\n")
+			}
 		}
 	}
 	return out.flush()
