@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -93,6 +94,51 @@ func TestExamplesAreFound(t *testing.T) {
 	if diff := cmp.Diff(got, want, cmp.AllowUnexported(example{})); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// Links of one page to another lead somewhere, to the heading that they name.
+func TestLinksLead(t *testing.T) {
+	pages, err := filepath.Glob("docs/*.md")
+	if err != nil || len(pages) == 0 {
+		t.Fatalf("%d pages, %v", len(pages), err)
+	}
+	read := func(name string) string {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Error(err)
+		}
+		return regexp.MustCompile("(?ms)^```.*?^```$").ReplaceAllString(string(text), "")
+	}
+	n := 0
+	for _, page := range append(pages, "README.md", "ARCHITECTURE.md") {
+		for _, link := range regexp.MustCompile(`\]\(([^)\s]+)\)`).FindAllStringSubmatch(read(page), -1) {
+			file, anchor, _ := strings.Cut(link[1], "#")
+			if strings.Contains(link[1], "://") {
+				continue
+			}
+			n++
+			target := page
+			if file != "" {
+				target = filepath.Join(filepath.Dir(page), file)
+			}
+			if text := read(target); anchor != "" && !slices.Contains(anchors(text), anchor) {
+				t.Errorf("%s: %s leads to no heading", page, link[1])
+			}
+		}
+	}
+	if n < 25 {
+		t.Errorf("only %d links were found", n)
+	}
+}
+
+// anchors returns the names that the headings of a page have on the web.
+func anchors(text string) []string {
+	var list []string
+	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
+		name := regexp.MustCompile(`[^\p{L}\p{N}_ -]`).ReplaceAllString(strings.ToLower(heading[1]), "")
+		list = append(list, strings.ReplaceAll(name, " ", "-"))
+	}
+	return list
 }
 
 // pattern returns a regular expression for an expected line.
