@@ -22,7 +22,6 @@ import (
 type dialect struct {
 	name     string
 	begin    string            // starts a write transaction
-	turn     string            // waits until no other node is in one; empty where there is no other
 	snapshot *sql.TxOptions    // of a read transaction that sees one state
 	schema   *strings.Replacer // fills the gaps of schema/*.sql
 	lock     string            // locks the row that a SELECT reads; one writer needs none
@@ -38,6 +37,7 @@ const (
 	constraint                // a rule of the schema; only the closure at fault must go
 	full                      // no room on the disk; nothing was kept
 	lost                      // the connection went away; a commit may have happened
+	clash                     // two nodes waited for each other; nothing was kept, and it may be tried again
 )
 
 var sqliteDialect = &dialect{
@@ -66,7 +66,6 @@ var sqliteDialect = &dialect{
 var postgresDialect = &dialect{
 	name:     "postgres",
 	begin:    "BEGIN",
-	turn:     "LOCK TABLE meta IN EXCLUSIVE MODE", // which readers do not notice
 	snapshot: &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead},
 	schema:   strings.NewReplacer("{{ordered}}", `COLLATE "C"`, "{{bytes}}", "BYTEA", "{{key}}", "BIGINT"),
 	lock:     " FOR UPDATE",
@@ -84,6 +83,8 @@ var postgresDialect = &dialect{
 			return constraint
 		case e.Code == "53100": // disk_full
 			return full
+		case e.Code == "40P01", e.Code == "40001": // deadlock_detected, serialization_failure
+			return clash
 		case strings.HasPrefix(e.Code, "57P"), strings.HasPrefix(e.Code, "08"):
 			return lost
 		}

@@ -144,10 +144,7 @@ func (w *session) connect() error {
 	}
 	w.conn, w.s = conn, newStatements(w.db.d, conn)
 	w.s.whole = true
-	for _, q := range []string{w.db.d.begin, w.db.d.turn, "SAVEPOINT one", "RELEASE SAVEPOINT one", "ROLLBACK TO SAVEPOINT one", "ROLLBACK", "COMMIT"} {
-		if q == "" {
-			continue
-		}
+	for _, q := range []string{w.db.d.begin, "SAVEPOINT one", "RELEASE SAVEPOINT one", "ROLLBACK TO SAVEPOINT one", "ROLLBACK", "COMMIT"} {
 		// Now, because PostgreSQL prepares nothing inside a failed transaction.
 		if _, err := w.s.get(context.Background(), q); err != nil {
 			w.close()
@@ -175,35 +172,46 @@ func (w *session) run(batch []*job) {
 	if err == nil {
 		return
 	}
-	if w.db.Err() != nil || errors.Is(err, errUnknown) || len(batch) == 1 {
+	clash := w.db.d.verdict(err) == clash
+	if w.db.Err() != nil || errors.Is(err, errUnknown) || len(batch) == 1 && !clash {
 		for _, j := range batch {
 			j.err, j.woken = err, nil
 		}
 		return
 	}
 	for _, j := range batch { // one of them is at fault: find out which
+		w.alone(j)
+	}
+}
+
+// clashes is how often a transaction that met one of another node is tried
+// again. Each time one of them has gone on.
+const clashes = 16
+
+// alone gives one job its outcome.
+func (w *session) alone(j *job) {
+	var err error
+	for range clashes {
 		j.err, j.woken = nil, nil
-		if err := w.try([]*job{j}); err != nil {
-			j.err, j.woken = err, nil
+		if err = w.try([]*job{j}); err == nil || w.db.d.verdict(err) != clash || errors.Is(err, errUnknown) {
+			break
 		}
+	}
+	if err != nil {
+		j.err, j.woken = err, nil
 	}
 }
 
 // errUnknown marks a commit whose outcome is not known; it is never repeated.
 var errUnknown = errors.New("the outcome of the commit is unknown")
 
-// begin starts a transaction. The nodes on one database take turns: nearly every
-// transaction writes the row of its tenant, and batches that come to their rows
-// in different orders would wait for each other for ever. A connection that was
-// lost while it was idle is replaced once: nothing was sent on it yet.
+// begin starts a transaction. A connection that was lost while it was idle is
+// replaced once: nothing was sent on it yet.
 func (w *session) begin(ctx context.Context) error {
 	for again := false; ; again = true {
 		err := w.connect()
 		if err == nil {
 			_, err = w.s.exec(ctx, w.db.d.begin)
-		}
-		if err == nil && w.db.d.turn != "" {
-			_, err = w.s.exec(ctx, w.db.d.turn)
 		}
 		if err == nil {
 			return nil
