@@ -192,7 +192,7 @@ func (tx *Tx) MoveFile(lib int64, v *artifact.Version, to artifact.Path, mime st
 	if err := tx.supersede(lib, v, from); err != nil {
 		return err
 	}
-	if _, err := tx.exec("UPDATE events SET blob = '', version = NULL WHERE session = ? AND seq = ?", lib, int64(from)); err != nil {
+	if _, err := tx.exec("UPDATE events SET blob = '' WHERE session = ? AND seq = ?", lib, int64(from)); err != nil {
 		return err
 	}
 	if InRow(v.Key) {

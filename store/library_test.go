@@ -130,6 +130,11 @@ func TestLibraryLife(t *testing.T) {
 		if err != nil || len(versions) != 2 || s.content(versions[1]) != "one" {
 			t.Errorf("versions %+v, %v", versions, err)
 		}
+		// Once the entries that a move took the content from told no number any more.
+		log, err := db.Entries(t.Context(), &s.lib, 0, 10)
+		if err != nil || len(log) != 3 || log[1].Version.Number != 2 {
+			t.Errorf("the log tells of %+v, %v", log, err)
+		}
 		s.sound()
 		gone := got
 		if err := db.Tx(t.Context(), func(tx *Tx) error {

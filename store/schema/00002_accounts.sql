@@ -154,10 +154,10 @@ CREATE TABLE replays (
 CREATE INDEX replays_created ON replays (created);
 
 -- A tenant's library is the log with the id /library, its audit log the one
--- with the id /audit. version counts the versions of a library's artifact; it
--- is NULL elsewhere and in entries that a move took the content from. scan is
--- what a scanner said of the content, NULL where none was asked; owner is who
--- may read the content before the scanner has said anything.
+-- with the id /audit. version counts the versions of a library's artifact and
+-- is NULL elsewhere. scan is what a scanner said of the content, NULL where none
+-- was asked; owner is who may read the content before the scanner has said
+-- anything.
 ALTER TABLE events ADD COLUMN version BIGINT;
 ALTER TABLE events ADD COLUMN scan TEXT {{ordered}};
 ALTER TABLE events ADD COLUMN owner TEXT;
