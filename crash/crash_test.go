@@ -12,13 +12,15 @@ import (
 	"time"
 )
 
-// rig is a data directory, the sessions in it and who follows them.
+// rig is a data directory, the sessions in it and who follows them, and its
+// library.
 type rig struct {
 	t         *testing.T
 	rng       *rand.Rand
 	dir       string
 	addr      string
 	api       *api
+	library   *library
 	sessions  []*oracle
 	followers []*follower
 	following context.Context
@@ -34,6 +36,7 @@ type rig struct {
 func newRig(t *testing.T) *rig {
 	r := &rig{t: t, rng: random(t), dir: filepath.Join(t.TempDir(), "data"), addr: freeAddr(t), started: 200 * time.Millisecond}
 	r.api = newAPI(r.addr)
+	r.library = newLibrary(t, newAPI(r.addr), fork(r.rng), scribes)
 	if err := os.Mkdir(r.aside(), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -47,6 +50,7 @@ func (r *rig) aside() string { return filepath.Join(filepath.Dir(r.dir), "aside"
 const (
 	keptSessions   = 2
 	mortalSessions = 2
+	scribes        = 3
 )
 
 // people makes new sessions and lets followers follow them over every transport.
@@ -91,6 +95,8 @@ func (r *rig) verify(all bool) {
 		}
 		v.follower(ctx, f, logs[f.session])
 	}
+	r.library.verify(ctx, all)
+	r.library.renew(ctx)
 	v.clean(all)
 	if r.t.Failed() {
 		r.t.FailNow()
@@ -130,14 +136,14 @@ func (r *rig) load(s *server) {
 	ctx, cancel := context.WithCancel(r.t.Context())
 	defer cancel()
 	var killed atomic.Bool
-	l := &load{api: r.api, dir: r.dir, aside: r.aside(), killed: &killed, fail: r.t.Errorf}
+	l := &load{api: r.api, lib: r.library.api, dir: r.dir, aside: r.aside(), killed: &killed, fail: r.t.Errorf}
 	before := r.count()
 	for _, o := range r.sessions {
 		if !o.mortal && o.count() == 0 {
 			l.send(ctx, "POST", "/api/sessions", map[string]string{"session_id": o.id}, nil, 409)
 		}
 	}
-	l.start(ctx, r.sessions, r.rng)
+	l.start(ctx, r.sessions, r.library.scribes, r.rng)
 	pause(ctx, time.Duration(100+r.rng.IntN(700))*time.Millisecond)
 	if r.rng.IntN(8) == 0 { // let them end first
 		killed.Store(true)
@@ -154,6 +160,7 @@ func (r *rig) load(s *server) {
 	cancel()
 	l.wg.Wait()
 	r.api.http.CloseIdleConnections()
+	r.library.api.http.CloseIdleConnections()
 	if writes > 0 {
 		r.kills.commit++
 	} else {
@@ -189,11 +196,13 @@ func (r *rig) serve() *server {
 	s := launch(r.t, r.dir, r.addr, flags...)
 	s.ready(r.t)
 	r.started = time.Since(begin)
+	r.library.login(r.t.Context())
 	return s
 }
 
 // The server is killed again and again, at any moment of its life, while files
-// are uploaded, workspaces change, sessions are deleted and logs are followed.
+// are uploaded, workspaces change, sessions are deleted, logs are followed and
+// the library is written to.
 // Nothing that it has acknowledged may be missing, nothing that it deleted may
 // come back, and each follower must have been told the log, over all its
 // connections: each entry once, in order.
@@ -220,7 +229,8 @@ func TestCrash(t *testing.T) {
 	(&verifier{t: t, dir: r.dir}).clean(true)
 	t.Logf("%d cycles in %v: %d uploads acknowledged, %d entries compared with followers, killed %d times during a start, %d with writes under way, %d idle; a start takes %v",
 		n, time.Since(begin).Round(time.Second), r.acked, r.entries, r.kills.start, r.kills.commit, r.kills.idle, r.started.Round(time.Millisecond))
-	if r.acked == 0 || r.entries == 0 || r.kills.commit == 0 || connections == 0 {
+	t.Log(r.library)
+	if r.acked == 0 || r.entries == 0 || r.kills.commit == 0 || connections == 0 || r.library.changes == 0 {
 		t.Error("nothing was put to the test")
 	}
 }

@@ -16,6 +16,7 @@ import (
 // load is what a server is put under between two kills.
 type load struct {
 	api    *api
+	lib    *api         // shows a token
 	dir    string       // of the server's data
 	aside  string       // a folder on the same file system
 	killed *atomic.Bool // errors are no wonder any more
@@ -37,9 +38,14 @@ type answer struct {
 // send sends a write and reports whether it was answered; an answer of an
 // error that allowed does not name fails the test.
 func (l *load) send(ctx context.Context, method, path string, body, into any, allowed ...int) (status int, ok bool) {
+	return l.sent(ctx, method+" "+path, func() (int, error) { return l.api.call(ctx, method, path, body, into) }, allowed...)
+}
+
+// sent is send for a request that call makes.
+func (l *load) sent(ctx context.Context, what string, call func() (int, error), allowed ...int) (status int, ok bool) {
 	l.flying.Add(1)
 	defer l.flying.Add(-1)
-	status, err := l.api.call(ctx, method, path, body, into)
+	status, err := call()
 	if err == nil {
 		return status, true
 	}
@@ -53,7 +59,7 @@ func (l *load) send(ctx context.Context, method, path string, body, into any, al
 		return 0, false
 	}
 	if !l.killed.Load() {
-		l.fail("%s %s: %v", method, path, err)
+		l.fail("%s: %v", what, err)
 	}
 	return 0, false
 }
@@ -210,8 +216,8 @@ func (l *load) owner(ctx context.Context, o *oracle, rng *rand.Rand) {
 	}
 }
 
-// start puts the server under load from these sessions until ctx ends.
-func (l *load) start(ctx context.Context, sessions []*oracle, rng *rand.Rand) {
+// start puts the server under load from these sessions and scribes until ctx ends.
+func (l *load) start(ctx context.Context, sessions []*oracle, scribes []*scribe, rng *rand.Rand) {
 	run := func(f func(rng *rand.Rand)) {
 		own := fork(rng)
 		l.wg.Go(func() { f(own) })
@@ -226,5 +232,8 @@ func (l *load) start(ctx context.Context, sessions []*oracle, rng *rand.Rand) {
 		run(func(rng *rand.Rand) { l.uploader(ctx, o, rng) })
 		run(func(rng *rand.Rand) { l.uploader(ctx, o, rng) })
 		run(func(rng *rand.Rand) { l.worker(ctx, o, rng) })
+	}
+	for _, s := range scribes {
+		run(func(rng *rand.Rand) { l.scribble(ctx, s, rng) })
 	}
 }

@@ -1,8 +1,9 @@
 // Package crash breaks the whole server and looks at what is left: it is killed
-// (crash_test.go), its file operations fail or end it (nth_test.go), the power
-// is cut (power_test.go) and the disk is full (full_test.go). It also holds what
-// can only be seen of the whole: cursors under concurrency (cursors_test.go) and
-// what an operation costs (cost_test.go). It has tests only. Start at TestCrash.
+// (crash_test.go; what it said of its library, library_*_test.go), its file
+// operations fail or end it (nth_test.go), the power is cut (power_test.go) and
+// the disk is full (full_test.go). It also holds what can only be seen of the
+// whole: cursors under concurrency (cursors_test.go) and what an operation costs
+// (cost_test.go). It has tests only. Start at TestCrash.
 package crash
 
 import (

@@ -79,7 +79,7 @@ func launch(t testing.TB, dir, addr string, flags ...string) *server {
 	args := append([]string{"serve", "--data", dir, "--listen", addr, "--metrics-listen", "127.0.0.1:0", "--log-level", "warn"}, flags...)
 	s := &server{cmd: exec.Command(program(t), args...), addr: addr, log: new(tailWriter), exited: make(chan struct{})}
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
-	s.cmd.Env = append(os.Environ(), "HOME="+filepath.Dir(dir))
+	s.cmd.Env = append(os.Environ(), "HOME="+filepath.Dir(dir), "VITRINE_BOOTSTRAP_KEY="+firstKey)
 	s.cmd.Dir = filepath.Dir(dir)
 	tie(s.cmd)
 	if err := s.cmd.Start(); err != nil {
@@ -199,9 +199,10 @@ func check(t testing.TB, dir string, deep bool) []string {
 // api is a client that hides nothing: it repeats no request and takes no answer
 // for another.
 type api struct {
-	base  string
-	http  *http.Client
-	logID atomic.Value // string; what the first event said
+	base   string
+	http   *http.Client
+	bearer string       // the token that it shows, if any
+	logID  atomic.Value // string; what the first event said
 }
 
 func newAPI(addr string) *api {
@@ -229,6 +230,11 @@ func statusOf(err error) int {
 // above are an *answered; every other error means that nothing is known of the
 // outcome.
 func (a *api) call(ctx context.Context, method, path string, body any, into any) (int, error) {
+	return a.send(ctx, method, path, nil, body, into)
+}
+
+// send is call with headers, which come in pairs.
+func (a *api) send(ctx context.Context, method, path string, header []string, body any, into any) (int, error) {
 	var r io.Reader
 	kind := ""
 	switch b := body.(type) {
@@ -252,6 +258,12 @@ func (a *api) call(ctx context.Context, method, path string, body any, into any)
 	}
 	if kind != "" {
 		req.Header.Set("Content-Type", kind)
+	}
+	if a.bearer != "" {
+		req.Header.Set("Authorization", "Bearer "+a.bearer)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
 	}
 	resp, err := a.http.Do(req)
 	if err != nil {
