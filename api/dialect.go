@@ -239,13 +239,17 @@ func translate(err error) (problem, *artifact.Error) {
 	return p, e
 }
 
+// quotaExceeded is the code of a tenant that wants more than it may: other than
+// a full disk it asks no operator to act.
+const quotaExceeded = "BIZ_QUOTA_EXCEEDED"
+
 // report logs what the client is not told.
 func (d *dialect) report(r *http.Request, p problem, e *artifact.Error, err error) {
 	level := slog.LevelInfo
 	switch {
 	case isProblem(err), depot.Withheld(err) != "":
 		return // nothing but its status
-	case p.status == 500 || p.status == 507:
+	case p.status == 500, p.status == 507 && e.Code != quotaExceeded:
 		level = slog.LevelError
 	case p.status == 503:
 		level = slog.LevelWarn

@@ -279,3 +279,15 @@ func TestAbandonedRequestIsNoFailure(t *testing.T) {
 	}()
 	d.fail(&recorder{ResponseWriter: w}, httptest.NewRequest("GET", "/x", nil).WithContext(ctx), fmt.Errorf("query rows: %w", ctx.Err()))
 }
+
+// A tenant that is over its quota asks no operator to act; a full disk does.
+func TestQuotasAreNoErrors(t *testing.T) {
+	for code, want := range map[string]bool{quotaExceeded: false, "": true} {
+		d, log := testDialect()
+		h := answer(nil, &artifact.Error{Kind: artifact.Full, Code: code, Msg: "full"})
+		w := do(table{{method: "GET", pattern: "/x", h: h}}.mux(d), httptest.NewRequest("GET", "/x", nil))
+		if got := strings.Contains(log.String(), "level=ERROR"); w.Code != http.StatusInsufficientStorage || got != want {
+			t.Errorf("%q: status %d, logged %q; want an error: %v", code, w.Code, log, want)
+		}
+	}
+}
