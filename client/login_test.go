@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -157,4 +158,22 @@ func TestLogout(t *testing.T) {
 			t.Errorf("%d: %v after %q", status, err, got)
 		}
 	}
+}
+
+// A server that does not answer is not waited for without end.
+func TestTokensNoticeSilence(t *testing.T) {
+	silent := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	inBubble(t, silent, func(t *testing.T, c *Client) {
+		c.opt.Key = "k"
+		began := time.Now()
+		_, err := c.Session(t.Context(), "s")
+		if took := time.Since(began); err == nil || err.Error() != "no answer came for 45s" || took != Silence {
+			t.Errorf("after %v: %v", took, err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := c.Session(ctx, "s"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("who gave up before got %v", err)
+		}
+	})
 }

@@ -218,12 +218,18 @@ func (c *Client) form(ctx context.Context, fields url.Values, out any, segments 
 }
 
 // ask sends a request with a bearer of its own, or none, and decodes the answer.
+// It does not wait for ever: others may wait for the outcome.
 func (c *Client) ask(req *http.Request, bearer string, out any) error {
-	resp, err := c.try(req, bearer)
-	if err != nil {
-		return err
+	ctx, cancel := context.WithTimeoutCause(req.Context(), c.opt.Silence, fmt.Errorf("no answer came for %s", c.opt.Silence))
+	defer cancel()
+	resp, err := c.try(req.WithContext(ctx), bearer)
+	if err == nil {
+		err = decode(resp, out)
 	}
-	return decode(resp, out)
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // maxPatience is how often a login waits for its turn.

@@ -46,16 +46,19 @@ func (c *auditCmd) Run(ctx context.Context, a *app) error {
 	} else {
 		from, err = c.show(ctx, a, cl, from)
 	}
-	return c.ended(ctx, from, err)
+	return c.ended(ctx, a, from, err)
 }
 
 // ended returns what is to be told of the end. Who interrupts a command that
 // runs for ever has what he wanted.
-func (c *auditCmd) ended(ctx context.Context, from client.Cursor, err error) error {
+func (c *auditCmd) ended(ctx context.Context, a *app, from client.Cursor, err error) error {
 	if e, ok := asExpired(err); ok {
 		return fmt.Errorf("position %s is not in the audit log, which has positions %d to %d", from, e.Oldest, e.Last)
 	}
 	if c.Follow && ctx.Err() != nil {
+		if a.terminal {
+			a.say("hint: go on with --after %s", from)
+		}
 		return nil
 	}
 	return c.wrong(err, "")
