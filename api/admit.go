@@ -41,10 +41,12 @@ func (s *Server) admit(rt route, w http.ResponseWriter, r *http.Request) (*http.
 	if err == nil && rt.scope != "" && !known.Scopes.Has(rt.scope) {
 		err = lacks(rt.scope)
 	}
-	if err != nil {
-		return nil, err
+	// Who is refused has asked all the same, and is told what is left.
+	limited := s.limits.allow(rt, w, &known)
+	if err == nil {
+		err = limited
 	}
-	if err := s.limits.allow(rt, w, &known); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	return r.WithContext(artifact.WithCaller(r.Context(), &known)), nil

@@ -92,7 +92,7 @@ type Server struct {
 func New(c Config) (*Server, error) {
 	c.defaults()
 	s := &Server{Config: c, depot: c.Depot, dialect: &dialect{
-		log: c.Log, now: time.Now, stall: c.WriteTimeout, body: c.BodyTimeout, base: strings.TrimSuffix(c.PublicURL, "/"),
+		log: c.Log, now: time.Now, stall: c.WriteTimeout, body: c.BodyTimeout, base: strings.TrimSuffix(c.PublicURL, "/"), rate: c.Rates.Tenant,
 	}}
 	g, err := newGuard(s.dialect, c.PublicURL, "", c.CORSOrigins, c.Access.Required)
 	if err != nil {

@@ -3,6 +3,7 @@ package api_test
 import (
 	"archive/zip"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -10,6 +11,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/vitrine-hq/vitrine/account"
+	"github.com/vitrine-hq/vitrine/artifact"
 )
 
 // secret is in everything that a world holds.
@@ -23,6 +27,24 @@ type world struct {
 	// values are by place and name, such as "path session_id". What stands for
 	// it in one operation only has that before it: "GET /s/{share} path share".
 	values map[string]any
+}
+
+// tenant makes another tenant on the same server and returns the house as that
+// uses it.
+func (h *house) tenant(id string) *house {
+	h.Helper()
+	ctx := context.Background()
+	if _, err := h.accounts.CreateTenant(ctx, id, id); err != nil {
+		h.Fatal(err)
+	}
+	everything := artifact.Scopes{artifact.Read, artifact.Write, artifact.Delete, artifact.Run, artifact.Admin}
+	key, _, err := h.accounts.CreateKey(ctx, id, account.KeyRequest{Name: "first", Scopes: everything})
+	if err != nil {
+		h.Fatal(err)
+	}
+	c := *h
+	c.key, c.bearer = key, h.tokenOf(key)
+	return &c
 }
 
 // furnish gives the tenant of h one of everything.

@@ -22,6 +22,7 @@ type dialect struct {
 	stall time.Duration // that one write to a client may take; 0 is any
 	body  time.Duration // in which a body that is no upload must arrive; 0 is any
 	base  string        // URL of the server, without a slash at the end; may be empty
+	rate  int           // requests a minute that a tenant may make; 0 is any
 
 	// admit says who asks and whether they may use the route. It returns the
 	// request that the handler gets. nil admits everybody.

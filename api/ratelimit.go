@@ -47,11 +47,8 @@ func (l *limits) allow(rt route, w http.ResponseWriter, c *artifact.Caller) erro
 	left := bucket.TokensAt(now)
 	perSecond := float64(b.perMinute) / 60
 	if wordingAt(rt.pattern) == (libraryWording{}) {
-		h := w.Header()
-		h.Set("X-RateLimit-Limit", strconv.Itoa(b.perMinute))
-		h.Set("X-RateLimit-Remaining", strconv.Itoa(max(0, int(left))))
 		full := now.Add(time.Duration((float64(b.perMinute) - left) / perSecond * float64(time.Second)))
-		h.Set("X-RateLimit-Reset", strconv.FormatInt(full.Unix()+1, 10))
+		tellRate(w.Header(), b.perMinute, int(left), full)
 	}
 	if ok {
 		return nil
@@ -60,6 +57,14 @@ func (l *limits) allow(rt route, w http.ResponseWriter, c *artifact.Caller) erro
 	e := artifact.Errorf(artifact.Limited, "Rate limit of %d requests a minute exceeded; try again in %d s", b.perMinute, wait)
 	e.Facts = map[string]any{"retry_after": wait, "limit": b.perMinute}
 	return e
+}
+
+// tellRate sets the headers that tell of a limit a minute, and of when all of it
+// is there again.
+func tellRate(h http.Header, limit, left int, full time.Time) {
+	h.Set("X-RateLimit-Limit", strconv.Itoa(limit))
+	h.Set("X-RateLimit-Remaining", strconv.Itoa(max(0, left)))
+	h.Set("X-RateLimit-Reset", strconv.FormatInt(full.Unix()+1, 10))
 }
 
 // address returns what is counted together: an address, of IPv6 the network of

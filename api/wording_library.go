@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/vitrine-hq/vitrine/artifact"
 )
@@ -51,13 +50,19 @@ func (libraryWording) headers(w http.ResponseWriter) {
 }
 
 func (d *dialect) meta(w http.ResponseWriter) meta {
-	return meta{Timestamp: milliseconds(d.now()), Version: "2.0.0", RequestID: w.Header().Get(RequestHeader)}
+	return meta{Timestamp: artifact.Stamp(d.now()), Version: "2.0.0", RequestID: w.Header().Get(RequestHeader)}
 }
 
-// milliseconds returns the one form in which times leave /api/v2.
-func milliseconds(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
+// rates tells of the limit in an answer to somebody who is not counted: that
+// all of it is left.
+func (d *dialect) rates(h http.Header) {
+	if d.rate > 0 && h.Get("X-RateLimit-Limit") == "" {
+		tellRate(h, d.rate, d.rate, d.now())
+	}
+}
 
 func (libraryWording) success(d *dialect, w http.ResponseWriter, value any) any {
+	d.rates(w.Header())
 	return successBody{Status: "success", Data: value, Meta: d.meta(w)}
 }
 
@@ -98,6 +103,7 @@ var libraryCodes = map[int]string{
 }
 
 func (libraryWording) failure(d *dialect, w http.ResponseWriter, p problem, e *artifact.Error) (status int, body any) {
+	d.rates(w.Header())
 	out := failureBody{Status: "error", Meta: d.meta(w)}
 	out.Error.Code, out.Error.Message = libraryCodes[p.status], e.Msg
 	if catalogued(e.Code) {
