@@ -123,6 +123,9 @@ func (d *Depot) saveContentOf(ctx context.Context, v *artifact.Version, ask Save
 		return artifact.Version{}, err
 	}
 	ask.Declared, ask.Metadata = v.MIME, v.Extra
+	if ask.Metadata == nil { // it has none, which is not to keep what stands there
+		ask.Metadata = map[string]any{}
+	}
 	saved, _, err := d.commit(ctx, &ask, k)
 	return saved, err
 }
