@@ -120,6 +120,10 @@ func (o *object) metadata() map[string]any {
 		o.refuse("metadata", "dict_type", "Input should be an object of at most 16 KiB")
 		return nil
 	}
+	if err := o.fields["metadata"].once(); err != nil {
+		o.refuse("metadata", "json_duplicate", err.Error())
+		return nil
+	}
 	m := map[string]any{}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber() // keeps every digit

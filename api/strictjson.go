@@ -92,6 +92,28 @@ func (v jsonValue) items(f func(value jsonValue) error) error {
 	return s.array(0, f)
 }
 
+// errTwice ends the reading of an object that names a member twice.
+const errTwice badJSON = "An object has two members of one name"
+
+// once returns errTwice where an object in v names a member twice: whoever
+// decodes it keeps one of the two.
+func (v jsonValue) once() error {
+	seen := make(map[string]bool)
+	switch {
+	case v.is('{'):
+		return v.members(func(key string, member jsonValue) error {
+			if seen[key] {
+				return errTwice
+			}
+			seen[key] = true
+			return member.once()
+		})
+	case v.is('['):
+		return v.items(jsonValue.once)
+	}
+	return nil
+}
+
 // jsonScanner goes over valid UTF-8 once.
 type jsonScanner struct {
 	text []byte

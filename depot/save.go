@@ -3,6 +3,8 @@ package depot
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -213,7 +215,11 @@ func (ask *Save) version(stands *artifact.Version, k kept) artifact.Version {
 
 // fingerprint tells requests with one Idempotency-Key apart.
 func (ask *Save) fingerprint(k kept) string {
-	return fmt.Sprintf("%s %s %t %q %q %q %d", ask.Path, k.blob.SHA256, ask.Replace, ask.Declared, ask.If.Match, ask.If.NoneMatch, len(ask.Metadata))
+	metadata, err := json.Marshal(ask.Metadata) // which orders the members
+	if err != nil {
+		metadata = []byte(err.Error()) // it came as JSON
+	}
+	return fmt.Sprintf("%s %s %t %q %q %q %x", ask.Path, k.blob.SHA256, ask.Replace, ask.Declared, ask.If.Match, ask.If.NoneMatch, sha256.Sum256(metadata))
 }
 
 func (ask *Save) audit(v *artifact.Version) artifact.AuditEntry {
