@@ -3,6 +3,7 @@ package depot
 import (
 	"archive/zip"
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -163,7 +164,9 @@ func (in *importing) read(f *zip.File) error {
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		var a archived
-		if json.Unmarshal(lines.Bytes(), &a) == nil && len(in.said) < maxImportFiles {
+		d := json.NewDecoder(bytes.NewReader(lines.Bytes()))
+		d.UseNumber() // keeps every digit of the metadata
+		if d.Decode(&a) == nil && len(in.said) < maxImportFiles {
 			in.said[a.Path] = a
 		}
 	}
