@@ -126,6 +126,18 @@ func (c *accessSettings) issuer(address string, log *slog.Logger) string {
 	return "http://" + address
 }
 
+// nearest returns an address that a person at this machine can open.
+func (c *accessSettings) nearest(address string) string {
+	at, err := netip.ParseAddrPort(address)
+	switch {
+	case c.PublicURL != "":
+		return strings.TrimRight(c.PublicURL, "/")
+	case err == nil && at.Addr().IsUnspecified():
+		return "http://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(int(at.Port())))
+	}
+	return "http://" + address
+}
+
 // external returns the other issuer, or nil where none is named.
 func (c *accessSettings) external(ctx context.Context, issuer string) (*auth.External, error) {
 	if c.OIDCIssuer == "" {

@@ -80,6 +80,14 @@ func TestIssuer(t *testing.T) {
 	if got := c.issuer("0.0.0.0:1", slog.New(slog.DiscardHandler)); got != "https://vitrine.test" {
 		t.Errorf("with --public-url: %q", got)
 	}
+	if got := c.nearest("0.0.0.0:1"); got != "https://vitrine.test" {
+		t.Errorf("nearest with --public-url: %q", got)
+	}
+	for address, want := range map[string]string{"[::]:7": "http://127.0.0.1:7", "0.0.0.0:7": "http://127.0.0.1:7", "127.0.0.1:7": "http://127.0.0.1:7", "10.0.0.1:7": "http://10.0.0.1:7"} {
+		if got := new(accessSettings).nearest(address); got != want {
+			t.Errorf("nearest to %s: %q, want %q", address, got, want)
+		}
+	}
 	for issuer, want := range map[string]string{"https://vitrine.test/": "this server itself", "ftp://x": "not the URL of an issuer"} {
 		c := &accessSettings{OIDCIssuer: issuer}
 		if _, err := c.external(t.Context(), "https://vitrine.test"); err == nil || !strings.Contains(err.Error(), want) {

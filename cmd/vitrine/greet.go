@@ -22,8 +22,8 @@ func (s *server) greet(w io.Writer, at listening) error {
 		fmt.Fprintf(&b, "  key      %s (shown this once)\n", s.firstKey)
 		login += " --key"
 	}
-	if url != defaultServer {
-		login = "export VITRINE_SERVER=" + url + "\n  " + login
+	if near := s.c.nearest(at.api); near != defaultServer {
+		login = "export VITRINE_SERVER=" + near + "\n  " + login
 	}
 	if s.access.api.Required {
 		fmt.Fprintf(&b, `
