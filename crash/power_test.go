@@ -83,6 +83,7 @@ func TestPowerCutOfBlobs(t *testing.T) {
 		take("after " + step)
 	}
 	s.run(t.Context())
+	s.shelve(t.Context())
 	fsys.before = nil
 	st.close(t)
 	if len(cuts) < 40 || len(acked) == 0 {

@@ -201,7 +201,11 @@ func holds(t testing.TB, d *depot.Depot, acked []artifact.Version) {
 	for _, f := range report.Faults {
 		t.Errorf("check: %s", f)
 	}
+	holdsFiles(t, d, acked)
 	for _, want := range acked {
+		if want.Session == artifact.LibraryLog {
+			continue
+		}
 		got, err := d.Version(t.Context(), tenant, want.Session, want.ID())
 		if err != nil || got.SHA256 != want.SHA256 || got.Seq != want.Seq {
 			t.Errorf("acknowledged %s %s: %+v, %v", want.Change, want.Path, got, err)
@@ -210,16 +214,40 @@ func holds(t testing.TB, d *depot.Depot, acked []artifact.Version) {
 		if want.Change == artifact.Deleted {
 			continue
 		}
-		r, err := d.OpenContent(t.Context(), &got)
-		if err != nil {
-			t.Errorf("acknowledged %s: %v", want.Path, err)
-			continue
-		}
-		b, err := io.ReadAll(r)
-		if err := errors.Join(err, r.Close()); err != nil || sum(b) != want.SHA256 {
-			t.Errorf("acknowledged %s has the hash %s (%v), want %s", want.Path, sum(b), err, want.SHA256)
+		if sum, err := sumOf(t.Context(), d, &got); err != nil || sum != want.SHA256 {
+			t.Errorf("acknowledged %s has the hash %s (%v), want %s", want.Path, sum, err, want.SHA256)
 		}
 	}
+}
+
+// sumOf returns the hash of what a version holds.
+func sumOf(ctx context.Context, d *depot.Depot, v *artifact.Version) (string, error) {
+	r, err := d.OpenContent(ctx, v)
+	if err != nil {
+		return "", err
+	}
+	b, err := io.ReadAll(r)
+	return sum(b), errors.Join(err, r.Close())
+}
+
+// clearSession deletes the session of a script.
+func clearSession(t testing.TB, d *depot.Depot, name string) {
+	t.Helper()
+	if err := d.DeleteSession(t.Context(), tenant, artifact.SessionID(name)); err != nil && artifact.KindOf(err) != artifact.NotFound {
+		t.Fatal(err)
+	}
+}
+
+// play is a script with what is to be looked at after it.
+type play struct {
+	run   func(s *script, ctx context.Context)
+	only  func(t testing.TB, d *depot.Depot, dir, name string, acked []artifact.Version)
+	clear func(t testing.TB, d *depot.Depot, name string)
+}
+
+var plays = map[string]play{
+	"sessions": {(*script).run, only, clearSession},
+	"library":  {(*script).shelve, onlyFiles, clearFiles},
 }
 
 // only fails the test if a session shows uploads that were not acknowledged,
@@ -259,6 +287,7 @@ const (
 	exitAt   = "VITRINE_TEST_EXIT_AT"
 	exitDir  = "VITRINE_TEST_DIR"
 	exitName = "VITRINE_TEST_NAME"
+	exitPlay = "VITRINE_TEST_PLAY"
 )
 
 // scriptChild runs the script, printing what was acknowledged, and ends before
@@ -287,7 +316,7 @@ func scriptChild() error {
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", step, err))
 		}
 	}
-	s.run(ctx)
+	plays[os.Getenv(exitPlay)].run(s, ctx)
 	return errors.Join(failed, st.depot.Close(), st.db.Close())
 }
 
