@@ -42,15 +42,16 @@ func free(t testing.TB, dir string) int64 {
 // full is a server on a small disk.
 type full struct {
 	*verifier
-	srv   *server
-	o     *oracle
-	stats struct{ acked, refused int }
+	srv     *server
+	o       *oracle
+	library *library
+	stats   struct{ acked, refused int }
 }
 
 const smallDisk = 24 << 20
 
 // The disk is full while files are uploaded and while the database commits.
-// Uploads are then refused with 507, nothing that was acknowledged is lost, the
+// Uploads and large artifacts are then refused with 507, nothing that was acknowledged is lost, the
 // server lives on and takes uploads again once there is room.
 func TestDiskFull(t *testing.T) {
 	for _, c := range []struct {
@@ -81,8 +82,10 @@ func fill(t *testing.T, sizes []int, ballast int) {
 	addr := freeAddr(t)
 	f := &full{o: newOracle("full", false)}
 	f.verifier = &verifier{t: t, api: newAPI(addr), dir: filepath.Join(disk, "data"), rng: rng, all: true}
+	f.library = newLibrary(t, newAPI(addr), fork(rng), 1)
 	f.srv = launch(t, f.dir, addr)
 	f.srv.ready(t)
+	f.furnish()
 	f.create("full")
 	f.create("spare")
 	for i := range 8 { // to be deleted when the disk is full
@@ -91,6 +94,7 @@ func fill(t *testing.T, sizes []int, ballast int) {
 		}
 	}
 	f.exhaust(sizes)
+	again := f.cram()
 	f.sound("on the full disk")
 	f.clean(true)
 
@@ -109,9 +113,15 @@ func fill(t *testing.T, sizes []int, ballast int) {
 	if !f.upload("full", 600<<10, 0) {
 		t.Errorf("a large upload is refused though %d bytes are free", free(t, disk))
 	}
+	for _, a := range again {
+		if !f.writes(a) {
+			t.Errorf("%s %s is refused though %d bytes are free", a.method, a.path, free(t, disk))
+		}
+	}
 	f.sound("after there was room again")
 	f.clean(true)
 	f.exhaust(sizes) // once more, and this time it is killed there
+	t.Logf("the full disk has room for the deletion of artifacts: %t", f.empty())
 	f.srv.kill()
 	f.srv = launch(t, f.dir, addr)
 	f.srv.ready(t)
@@ -178,6 +188,7 @@ func (f *full) exhaust(sizes []int) {
 func (f *full) sound(when string) {
 	f.t.Helper()
 	f.session(f.t.Context(), f.o)
+	f.library.verify(f.t.Context(), true)
 	if f.t.Failed() {
 		f.t.Fatalf("%s:\n%s", when, f.srv.log)
 	}
