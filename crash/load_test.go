@@ -110,7 +110,7 @@ func (l *load) upload(ctx context.Context, o *oracle, rng *rand.Rand, owner bool
 			l.fail("upload of %s with hash %s was answered with %+v", names[i], u.sums[i], f)
 			return false
 		}
-		files = append(files, kept{f.ID, f.Name, f.Sum, f.Size, f.Sequence, owner})
+		files = append(files, kept{f.ID, f.Name, f.Sum, f.Size, f.Sequence, owner, ""})
 	}
 	o.acknowledged(u, files)
 	return true

@@ -34,7 +34,8 @@ type upload struct {
 type kept struct {
 	id, name, sum string
 	size, seq     int64
-	owner         bool // sent by the one who makes and deletes the session
+	owner         bool   // sent by the one who makes and deletes the session
+	path          string // of one that was saved in the library instead
 }
 
 // scanned says that the log up to cursor tells of these workspace files.

@@ -74,7 +74,9 @@ func TestPowerCutOfDatabase(t *testing.T) {
 	a := newAPI(addr)
 	a.http.Transport.(*http.Transport).MaxConnsPerHost = 8
 	o := newOracle("power", false)
-	load := &load{api: a, dir: dir, killed: new(atomic.Bool), fail: t.Errorf}
+	library := newLibrary(t, newAPI(addr), rng, 0)
+	library.login(t.Context())
+	load := &load{api: a, lib: library.api, dir: dir, killed: new(atomic.Bool), fail: t.Errorf}
 	if _, err := a.call(t.Context(), "POST", "/api/sessions", map[string]string{"session_id": "power"}, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -122,20 +124,27 @@ func TestPowerCutOfDatabase(t *testing.T) {
 	}
 }
 
-// burst uploads small files, which live in the database, until ctx ends. What
-// is under way then is finished, because its outcome is known all the same.
+// burst uploads small files, which live in the database, and saves them in the
+// library, until ctx ends. What is under way then is finished, because its
+// outcome is known all the same.
 func (l *load) burst(ctx context.Context, o *oracle, rng *rand.Rand) {
-	for range 3 {
+	for n := 0; n < 3 && (n == 0 || ctx.Err() == nil); n++ {
 		b := noise(rng, 1+rng.IntN(12<<10))
 		u := o.begin([]string{"f.bin"}, [][]byte{b})
+		if rng.IntN(2) == 0 {
+			path := fmt.Sprintf("/p/%x.bin", rng.Uint64())
+			write := &attempt{method: "PUT", path: libraryURL + "/raw" + path, body: b}
+			if _, ok := l.attempt(context.WithoutCancel(ctx), write, nil); !ok {
+				return
+			}
+			o.acknowledged(u, []kept{{path: path, sum: u.sums[0]}})
+			continue
+		}
 		var a answer
 		if _, ok := l.send(context.WithoutCancel(ctx), "PUT", "/api/uploads/"+o.id+"/f.bin", b, &a); !ok {
 			return
 		}
 		o.acknowledged(u, []kept{{id: a.ID, name: a.Name, sum: a.Sum, size: a.Size, seq: a.Sequence}})
-		if ctx.Err() != nil {
-			return
-		}
 	}
 }
 

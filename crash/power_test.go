@@ -1,8 +1,8 @@
 package crash
 
 import (
+	"bytes"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -17,18 +17,31 @@ import (
 // -shm, is made anew.
 var dbFiles = []string{"vitrine.db", "vitrine.db-wal"}
 
-// copyDB copies the files of the database as they are at this moment.
+// copyDB copies the files of the database as they are at this moment. Nobody
+// commits, but the log may be moved into the database meanwhile and emptied,
+// because something was deleted: then it is tried again.
 func copyDB(t testing.TB, from, to string) {
 	t.Helper()
 	if err := os.MkdirAll(to, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range dbFiles {
+	read := func(name string) []byte {
 		b, err := os.ReadFile(filepath.Join(from, name))
-		if err == nil {
-			err = os.WriteFile(filepath.Join(to, name), b, 0o600)
-		}
 		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	var db, log []byte
+	if !eventually(t.Context(), func() bool {
+		log = read(dbFiles[1])
+		db = read(dbFiles[0])
+		return bytes.Equal(log, read(dbFiles[1]))
+	}) {
+		t.Fatal("the log of the database changes all the time")
+	}
+	for i, b := range [][]byte{db, log} {
+		if err := os.WriteFile(filepath.Join(to, dbFiles[i]), b, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -148,20 +161,19 @@ func (im *image) recover(t testing.TB) {
 	defer st.close(t)
 	holds(t, st.depot, nil)
 	for _, k := range im.acked {
-		v, err := st.depot.Version(t.Context(), tenant, "power", k.id)
+		var v artifact.Version
+		if k.path != "" {
+			v, err = st.depot.File(t.Context(), tenant, artifact.Path(k.path), 0)
+			k.seq = int64(v.Seq)
+		} else {
+			v, err = st.depot.Version(t.Context(), tenant, "power", k.id)
+		}
 		if err != nil || v.SHA256 != k.sum || int64(v.Seq) != k.seq {
-			t.Errorf("%s: acknowledged upload %+v: %+v, %v", im.what, k, v, err)
+			t.Errorf("%s: acknowledged %+v: %+v, %v", im.what, k, v, err)
 			continue
 		}
-		r, err := st.depot.OpenContent(t.Context(), &v)
-		if err != nil {
-			t.Errorf("%s: acknowledged upload %s: %v", im.what, k.id, err)
-			continue
-		}
-		b, err := io.ReadAll(r)
-		r.Close()
-		if err != nil || sum(b) != k.sum {
-			t.Errorf("%s: acknowledged upload %s has the hash %s (%v)", im.what, k.id, sum(b), err)
+		if got, err := sumOf(t.Context(), st.depot, &v); err != nil || got != k.sum {
+			t.Errorf("%s: acknowledged %+v has the hash %s (%v)", im.what, k, got, err)
 		}
 	}
 }
