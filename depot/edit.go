@@ -46,7 +46,7 @@ func (d *Depot) PatchFile(ctx context.Context, p Patch) (artifact.Version, error
 			return v, err
 		}
 		ask := Save{Tenant: p.Tenant, Path: p.Path, Metadata: p.Metadata, Replace: true, If: p.If, action: "artifact.edit", unchanged: &v}
-		k, err := d.keep(ctx, strings.NewReader(text), MaxText)
+		k, err := d.keep(ctx, p.Tenant, strings.NewReader(text), MaxText)
 		if err != nil {
 			return v, err
 		}
@@ -54,7 +54,6 @@ func (d *Depot) PatchFile(ctx context.Context, p Patch) (artifact.Version, error
 		if err == nil || !errors.Is(err, errMoved) {
 			return changed, err
 		}
-		d.drop(ctx, k)
 	}
 	return artifact.Version{}, errMoved
 }
@@ -82,22 +81,31 @@ func (p *Patch) apply(text string) (string, error) {
 	return text, nil
 }
 
-// occurrences counts how often old occurs, also where it overlaps itself.
+// maxCount bounds what is counted: a text that overlaps itself may occur as often
+// as it has characters, each time compared from its beginning.
+const maxCount = 50
+
+// occurrences counts how often old occurs, also where it overlaps itself, up to
+// maxCount.
 func occurrences(text, old string, step int) (n int) {
-	for {
+	for n < maxCount {
 		i := strings.Index(text, old)
 		if i < 0 {
-			return n
+			break
 		}
 		n++
 		text = text[i+step:]
 	}
+	return n
 }
 
 func unclear(i int, reason string, n int) error {
 	msg := fmt.Sprintf("The text of edit %d does not occur", i+1)
 	if reason == "ambiguous" {
 		msg = fmt.Sprintf("The text of edit %d occurs %d times", i+1, n)
+		if n > maxCount {
+			msg = fmt.Sprintf("The text of edit %d occurs at least %d times", i+1, n)
+		}
 	}
 	e := artifact.Errorf(artifact.Exists, "%s; nothing was changed", msg)
 	e.Code, e.Facts = "RES_EDIT_"+strings.ToUpper(reason), map[string]any{"reason": reason, "edit": i, "occurrences": n}

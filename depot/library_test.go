@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/vitrine-hq/vitrine/artifact"
+	"github.com/vitrine-hq/vitrine/store"
 )
 
 func (s *stand) put(path artifact.Path, content string, change ...func(*Save)) (artifact.Version, error) {
@@ -317,5 +318,55 @@ func TestLibraryLog(t *testing.T) {
 	}
 	if lib.Key == 0 || s.hasWorkspace(&lib) {
 		t.Error("a library has no workspace")
+	}
+}
+
+// A save that is refused after its content was received leaves nothing behind,
+// and one that a quota cannot take is not received to its end.
+func TestRefusedSavesLeaveNoBlobs(t *testing.T) {
+	s := newStand(t, t.TempDir(), Options{})
+	limit := int64(1 << 20)
+	if err := s.db.Tx(t.Context(), func(tx *store.Tx) error { return tx.SetQuota(tenant, &limit, nil, nil, nil) }); err != nil {
+		t.Fatal(err)
+	}
+	big := strings.Repeat("x", 100<<10)
+	s.mustPut("/there", big, func(ask *Save) { ask.Replay = "used" })
+	huge := strings.NewReader(strings.Repeat("x", 8<<20))
+	_, _, err := s.SaveFile(t.Context(), Save{Tenant: tenant, Path: "/huge"}, huge)
+	if artifact.KindOf(err) != artifact.Full || huge.Len() < 6<<20 {
+		t.Errorf("over the quota: %v, %d bytes were not read", err, huge.Len())
+	}
+	if _, err := s.put("/other", big, func(ask *Save) { ask.Replay = "used" }); artifact.KindOf(err) != artifact.Malformed {
+		t.Errorf("a key that was used: %v", err)
+	}
+	files := int64(1)
+	if err := s.db.Tx(t.Context(), func(tx *store.Tx) error { return tx.SetQuota(tenant, &limit, &files, nil, nil) }); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.put("/another", big); artifact.KindOf(err) != artifact.Full {
+		t.Errorf("a file too many: %v", err)
+	}
+	up, err := s.NewUpload(t.Context(), tenant, "s")
+	if err == nil {
+		_, err = up.Add(t.Context(), "a", "", strings.NewReader(big))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := up.Commit(t.Context()); artifact.KindOf(err) != artifact.Full {
+		t.Errorf("an upload too many: %v", err)
+	}
+	up.Discard()
+	report, err := s.Check(t.Context(), true, nil)
+	if err != nil || report.Orphans != 0 || !report.Clean() {
+		t.Errorf("%d blobs that no row names, %q, %v", report.Orphans, report.Faults, err)
+	}
+}
+
+// A text that overlaps itself everywhere is counted only so far.
+func TestCountingOccurrencesEnds(t *testing.T) {
+	text, old := strings.Repeat("a", 2_000_000), strings.Repeat("a", 200_000)
+	if n := occurrences(text, old, 1); n != maxCount {
+		t.Errorf("counted %d", n)
 	}
 }

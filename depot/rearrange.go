@@ -118,7 +118,7 @@ func (d *Depot) saveContentOf(ctx context.Context, v *artifact.Version, ask Save
 	if err := d.look(ctx, &ask); err != nil {
 		return artifact.Version{}, err
 	}
-	k, err := d.duplicate(ctx, v)
+	k, err := d.duplicate(ctx, ask.Tenant, v)
 	if err != nil {
 		return artifact.Version{}, err
 	}

@@ -45,7 +45,7 @@ type kept struct {
 
 // keep makes a content safe: a small one in memory, for its row, another in the
 // bucket. The error is TooLarge, Full, or r's own.
-func (d *Depot) keep(ctx context.Context, r io.Reader, limit int64) (kept, error) {
+func (d *Depot) keep(ctx context.Context, tenant string, r io.Reader, limit int64) (kept, error) {
 	buf := heads.Get().(*[]byte)
 	defer heads.Put(buf)
 	head := grow(buf, d.opt.InlineLimit+1)
@@ -60,29 +60,39 @@ func (d *Depot) keep(ctx context.Context, r io.Reader, limit int64) (kept, error
 		content, info := small(head)
 		return kept{content, info}, nil
 	}
-	info, err := d.bucket.Put(ctx, io.MultiReader(bytes.NewReader(head), r), limit)
+	var k kept
+	err = d.within(ctx, tenant, limit, func(limit int64) error {
+		info, err := d.bucket.Put(ctx, io.MultiReader(bytes.NewReader(head), r), limit)
+		k.blob = artifact.Blob(info)
+		return err
+	})
 	if errors.Is(err, blob.ErrTooLarge) {
 		return kept{}, tooLarge(limit)
 	}
-	return kept{blob: artifact.Blob(info)}, noRoom(err)
+	return k, noRoom(err)
 }
 
 // duplicate keeps the content of a version once more, for another row: no two
 // rows share a blob. A file system that can shares the bytes.
-func (d *Depot) duplicate(ctx context.Context, v *artifact.Version) (kept, error) {
+func (d *Depot) duplicate(ctx context.Context, tenant string, v *artifact.Version) (kept, error) {
 	r, err := d.OpenContent(ctx, v)
 	if err != nil {
 		return kept{}, err
 	}
 	defer r.Close()
 	if f, ok := r.(*os.File); ok {
-		info, err := d.bucket.PutFile(ctx, f, 0)
-		return kept{blob: artifact.Blob(info)}, noRoom(err)
+		var k kept
+		err := d.within(ctx, tenant, 0, func(limit int64) error {
+			info, err := d.bucket.PutFile(ctx, f, limit)
+			k.blob = artifact.Blob(info)
+			return err
+		})
+		return k, noRoom(err)
 	}
-	return d.keep(ctx, r, 0)
+	return d.keep(ctx, tenant, r, 0)
 }
 
-// drop deletes the blob of a content that no transaction was tried with.
+// drop deletes the blob of a content that certainly no row names.
 func (d *Depot) drop(ctx context.Context, k kept) {
 	if k.blob.Key != "" {
 		_ = d.bucket.Delete(context.WithoutCancel(ctx), k.blob.Key) // else the sweeper does
@@ -99,7 +109,7 @@ func (d *Depot) SaveFile(ctx context.Context, ask Save, r io.Reader) (v artifact
 	if err := d.look(ctx, &ask); err != nil && ask.Replay == "" {
 		return v, false, err
 	}
-	k, err := d.keep(ctx, r, ask.Limit)
+	k, err := d.keep(ctx, ask.Tenant, r, ask.Limit)
 	if err != nil {
 		return v, false, err
 	}
@@ -149,7 +159,7 @@ func (d *Depot) commit(ctx context.Context, ask *Save, k kept) (v artifact.Versi
 			break
 		}
 	}
-	if replayed {
+	if replayed || undone(err) {
 		d.drop(ctx, k)
 	}
 	d.scanning.wake()

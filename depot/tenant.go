@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/vitrine-hq/vitrine/artifact"
+	"github.com/vitrine-hq/vitrine/blob"
 	"github.com/vitrine-hq/vitrine/store"
 )
 
@@ -40,6 +41,37 @@ func (d *Depot) DeleteTenant(ctx context.Context, tenant string) error {
 	return d.deleteSession(ctx, &lib, time.Time{})
 }
 
+// within runs put with a limit of bytes that is also what the tenant's quota
+// leaves, so that no disk is filled with what would be refused. A limit of 0 is
+// none.
+func (d *Depot) within(ctx context.Context, tenant string, limit int64, put func(limit int64) error) error {
+	t, err := d.db.Tenant(ctx, tenant)
+	if err != nil {
+		return err
+	}
+	left := t.Quota.Bytes - t.Bytes
+	if t.Quota.Bytes == 0 || limit > 0 && limit <= left {
+		return put(limit)
+	}
+	full := store.OverQuota("bytes", t.Quota.Bytes, t.Bytes)
+	if left <= 0 {
+		return full
+	}
+	if err = put(left); errors.Is(err, blob.ErrTooLarge) {
+		return full
+	}
+	return err
+}
+
+// undone reports whether a transaction with this error certainly kept nothing.
+func undone(err error) bool {
+	switch artifact.KindOf(err) {
+	case artifact.Internal, artifact.Unavailable:
+		return false
+	}
+	return err != nil
+}
+
 // Usage returns what a tenant uses and may use.
 func (d *Depot) Usage(ctx context.Context, tenant string) (store.Tenant, error) {
 	return d.db.Tenant(ctx, tenant)
@@ -56,10 +88,7 @@ func (f *followers) take(tenant string, quota int64) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if n := f.m[tenant]; quota > 0 && n >= quota {
-		e := artifact.Errorf(artifact.Full, "The tenant's quota of %d open followers does not allow this", quota)
-		e.Code = "BIZ_QUOTA_EXCEEDED"
-		e.Facts = map[string]any{"quota": "followers", "limit": quota, "used": n}
-		return e
+		return store.OverQuota("followers", quota, n)
 	}
 	if f.m == nil {
 		f.m = make(map[string]int64)

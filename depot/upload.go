@@ -72,7 +72,7 @@ func (u *Upload) Add(ctx context.Context, name, declared string, r io.Reader) (*
 	v.Path = artifact.AttachmentsDir + "/" + v.Attachment + "/" + v.Name
 	f.folder = filepath.Join(u.d.opt.WareHouse, incoming, v.Attachment)
 	u.files = append(u.files, f)
-	err := u.d.receive(ctx, f, declared, r)
+	err := u.d.receive(ctx, u.tenant, f, declared, r)
 	if errors.Is(err, blob.ErrTooLarge) {
 		return nil, tooLarge(u.d.opt.MaxUpload)
 	}
@@ -89,7 +89,7 @@ func tooLarge(limit int64) error {
 }
 
 // receive stores the bytes of one file and writes the copy for the workspace.
-func (d *Depot) receive(ctx context.Context, f *received, declared string, r io.Reader) error {
+func (d *Depot) receive(ctx context.Context, tenant string, f *received, declared string, r io.Reader) error {
 	v := &f.version
 	buf := heads.Get().(*[]byte)
 	defer heads.Put(buf)
@@ -107,7 +107,7 @@ func (d *Depot) receive(ctx context.Context, f *received, declared string, r io.
 		f.content, v.Blob = small(head)
 		return f.writeSmall()
 	}
-	return d.receiveLarge(ctx, f, io.MultiReader(bytes.NewReader(head), r))
+	return d.receiveLarge(ctx, tenant, f, io.MultiReader(bytes.NewReader(head), r))
 }
 
 // small returns a copy of a content that is to live in a row, which is never
@@ -172,7 +172,7 @@ func (f *received) writeSmall() error {
 // receiveLarge streams a file into the bucket. The copy for the workspace
 // shares the blob's bytes where the file system can, and is otherwise written
 // from the same buffers, unsynced: it is a cache.
-func (d *Depot) receiveLarge(ctx context.Context, f *received, r io.Reader) error {
+func (d *Depot) receiveLarge(ctx context.Context, tenant string, f *received, r io.Reader) error {
 	w, err := f.create()
 	if err != nil {
 		return err
@@ -181,13 +181,16 @@ func (d *Depot) receiveLarge(ctx context.Context, f *received, r io.Reader) erro
 	if !d.reflink {
 		r = io.TeeReader(r, w)
 	}
-	info, err := d.bucket.Put(ctx, r, d.opt.MaxUpload)
+	err = d.within(ctx, tenant, d.opt.MaxUpload, func(limit int64) error {
+		info, err := d.bucket.Put(ctx, r, limit)
+		f.version.Blob = artifact.Blob(info)
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	f.version.Blob = artifact.Blob(info)
 	if d.reflink {
-		if err := d.bucket.Clone(info.Key, w); err != nil {
+		if err := d.bucket.Clone(f.version.Key, w); err != nil {
 			return fmt.Errorf("share upload with the workspace: %w", err)
 		}
 	}
@@ -227,6 +230,7 @@ func (u *Upload) Commit(ctx context.Context) ([]artifact.Version, error) {
 	if err != nil {
 		// Where the outcome is unknown the rows may exist: what is on the disk stays.
 		u.settled = artifact.KindOf(err) == artifact.Unavailable
+		u.tried = !undone(err)
 		return nil, err
 	}
 	u.settled = true

@@ -97,13 +97,18 @@ func (b *balance) allows(u Usage) error {
 		limit, used, add int64
 	}{{"bytes", q.Bytes, used.Bytes, u.Bytes}, {"files", q.Files, used.Files, u.Files}, {"sessions", q.Sessions, used.Sessions, u.Sessions}} {
 		if limit.limit > 0 && limit.add > 0 && limit.used+limit.add > limit.limit {
-			e := artifact.Errorf(artifact.Full, "The tenant's quota of %d %s does not allow this", limit.limit, limit.what)
-			e.Code = "BIZ_QUOTA_EXCEEDED"
-			e.Facts = map[string]any{"quota": limit.what, "limit": limit.limit, "used": limit.used}
-			return e
+			return OverQuota(limit.what, limit.limit, limit.used)
 		}
 	}
 	return nil
+}
+
+// OverQuota is the Full error that says which limit of a tenant forbids a change.
+func OverQuota(what string, limit, used int64) error {
+	e := artifact.Errorf(artifact.Full, "The tenant's quota of %d %s does not allow this", limit, what)
+	e.Code = "BIZ_QUOTA_EXCEEDED"
+	e.Facts = map[string]any{"quota": what, "limit": limit, "used": used}
+	return e
 }
 
 // settle writes the ledger. Tenants come in the order of their ids and after
