@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"fmt"
 	"net/http/httptest"
 	"testing"
@@ -13,18 +14,18 @@ import (
 func TestLimitsRefill(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	l := newLimits(RateLimits{Tenant: 6, Login: 60}, func() time.Time { return now })
-	ask := func(rt route, c artifact.Caller) (err error, h map[string]string) {
+	ask := func(rt route, c artifact.Caller) (h map[string]string, err error) {
 		w := httptest.NewRecorder()
 		err = l.allow(rt, w, &c)
 		h = map[string]string{}
 		for _, name := range []string{"Limit", "Remaining", "Reset"} {
 			h[name] = w.Header().Get("X-RateLimit-" + name)
 		}
-		return err, h
+		return h, err
 	}
 	library, one := route{pattern: libraryPattern}, artifact.Caller{Tenant: "pf_one"}
 	for i := range 6 {
-		err, h := ask(library, one)
+		h, err := ask(library, one)
 		want := map[string]string{"Limit": "6", "Remaining": fmt.Sprint(5 - i), "Reset": fmt.Sprint(now.Unix() + 10*int64(i+1) + 1)}
 		if err != nil || fmt.Sprint(h) != fmt.Sprint(want) {
 			t.Errorf("request %d: %v, %v, want %v", i, err, h, want)
@@ -32,8 +33,8 @@ func TestLimitsRefill(t *testing.T) {
 	}
 	refused := func(wait int) {
 		t.Helper()
-		err, h := ask(library, one)
-		if e, ok := err.(*artifact.Error); !ok || e.Kind != artifact.Limited || e.Facts["retry_after"] != wait || h["Remaining"] != "0" {
+		h, err := ask(library, one)
+		if e, ok := errors.AsType[*artifact.Error](err); !ok || e.Kind != artifact.Limited || e.Facts["retry_after"] != wait || h["Remaining"] != "0" {
 			t.Errorf("%v, %v, want a wait of %d s", err, h, wait)
 		}
 	}
@@ -43,14 +44,14 @@ func TestLimitsRefill(t *testing.T) {
 	now = now.Add(7*time.Second - time.Millisecond)
 	refused(1) // never less than a second, and never too early
 	now = now.Add(time.Millisecond)
-	if err, _ := ask(library, one); err != nil {
+	if _, err := ask(library, one); err != nil {
 		t.Errorf("after the wait: %v", err)
 	}
-	if err, h := ask(route{pattern: sessionPattern}, artifact.Caller{Tenant: "pf_two"}); err != nil || h["Limit"] != "" {
+	if h, err := ask(route{pattern: sessionPattern}, artifact.Caller{Tenant: "pf_two"}); err != nil || h["Limit"] != "" {
 		t.Errorf("of sessions: %v, %v", err, h)
 	}
 	for range 100 {
-		if err, _ := ask(library, artifact.Caller{Remote: "10.0.0.1"}); err != nil {
+		if _, err := ask(library, artifact.Caller{Remote: "10.0.0.1"}); err != nil {
 			t.Fatalf("who is not known: %v", err)
 		}
 	}
