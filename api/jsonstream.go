@@ -3,6 +3,8 @@ package api
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"io"
 	"net/http"
 )
 
@@ -38,6 +40,50 @@ func (j *jsonStream) value(v any) {
 	}
 	j.buf.Write(b)
 	j.spill(32 << 10)
+}
+
+// text writes what r has as a string. It must be valid UTF-8, of which only what
+// JSON cannot have in a string is escaped.
+func (j *jsonStream) text(r io.Reader) error {
+	piece := make([]byte, 4<<10) // each byte may become six
+	j.raw(`"`)
+	for j.err == nil {
+		n, err := r.Read(piece)
+		j.escape(piece[:n])
+		j.spill(32 << 10)
+		if err == io.EOF {
+			j.raw(`"`)
+			return j.err
+		}
+		if err != nil {
+			return fmt.Errorf("read content: %w", err)
+		}
+	}
+	return j.err
+}
+
+func (j *jsonStream) escape(text []byte) {
+	plain := 0 // where what is not written yet begins
+	for i, c := range text {
+		if c >= ' ' && c != '"' && c != '\\' {
+			continue
+		}
+		j.buf.Write(text[plain:i])
+		plain = i + 1
+		switch c {
+		case '"', '\\':
+			j.buf.Write([]byte{'\\', c})
+		case '\n':
+			j.buf.WriteString(`\n`)
+		case '\r':
+			j.buf.WriteString(`\r`)
+		case '\t':
+			j.buf.WriteString(`\t`)
+		default:
+			fmt.Fprintf(&j.buf, `\u%04x`, c)
+		}
+	}
+	j.buf.Write(text[plain:])
 }
 
 func (j *jsonStream) spill(limit int) {

@@ -242,16 +242,8 @@ func noFile(err error, path artifact.Path) error {
 	return e
 }
 
-// artifactJSON answers a retrieval (contract, artifacts §6).
-type artifactJSON struct {
-	Success     bool   `json:"success"`
-	Content     string `json:"content"`
-	Path        string `json:"path"`
-	ContentType string `json:"content_type"`
-	Size        int64  `json:"size"`
-}
-
-// getArtifact answers with the text at a path.
+// getArtifact answers with the text at a path (contract, artifacts §6). It is
+// never held whole: whoever does not read would hold it with us.
 func (s *Server) getArtifact(w http.ResponseWriter, r *http.Request) (any, error) {
 	path, q, err := pathParam(r)
 	if err != nil {
@@ -265,12 +257,26 @@ func (s *Server) getArtifact(w http.ResponseWriter, r *http.Request) (any, error
 	if err != nil {
 		return nil, noFile(err, path)
 	}
-	text, err := s.depot.Text(r.Context(), &v)
+	text, err := s.depot.OpenText(r.Context(), &v)
 	if err != nil {
 		return nil, err
 	}
+	defer text.Close()
 	w.Header().Set("ETag", v.ETag())
-	return artifactJSON{true, text, v.Path, v.MIME, v.Size}, nil
+	return nil, s.dialect.streamData(w, func(out *jsonStream) error {
+		out.raw(`{"success":true,"content":`)
+		if err := out.text(text); err != nil {
+			return err
+		}
+		out.raw(`,"path":`)
+		out.value(v.Path)
+		out.raw(`,"content_type":`)
+		out.value(v.MIME)
+		out.raw(`,"size":`)
+		out.value(v.Size)
+		out.raw("}")
+		return nil
+	})
 }
 
 // deleteArtifact deletes the artifact at a path with its versions.

@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/vitrine-hq/vitrine/artifact"
 	"github.com/vitrine-hq/vitrine/depot"
@@ -70,7 +71,7 @@ func (s *Server) getMemory(_ http.ResponseWriter, r *http.Request) (any, error) 
 	if err != nil {
 		return nil, err
 	}
-	text, err := s.depot.Text(r.Context(), &v)
+	text, err := s.depot.TextStart(r.Context(), &v, utf8.UTFMax*maxRecord)
 	if k := artifact.KindOf(err); k == artifact.Unsupported || k == artifact.TooLarge || depot.Withheld(err) != "" {
 		text, err = "", nil // the record tells of the artifact all the same
 	}

@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -247,26 +245,4 @@ func tooLong(n, limit int64) error {
 	e.Code, e.Field = "VAL_FIELD_TOO_LONG", "content"
 	e.Facts = map[string]any{"field": "content", "max_length": limit, "actual_length": n}
 	return e
-}
-
-// Text returns the whole content of a version, which must be UTF-8 of at most
-// [MaxText] bytes: otherwise the error is Unsupported or TooLarge.
-func (d *Depot) Text(ctx context.Context, v *artifact.Version) (string, error) {
-	if v.Size > MaxText {
-		return "", tooLong(v.Size, MaxText)
-	}
-	r, err := d.OpenContent(ctx, v)
-	if err != nil {
-		return "", err
-	}
-	defer r.Close()
-	var text strings.Builder
-	text.Grow(int(v.Size))
-	if _, err := io.Copy(&text, r); err != nil {
-		return "", fmt.Errorf("read content: %w", err)
-	}
-	if !utf8.ValidString(text.String()) {
-		return "", artifact.Errorf(artifact.Unsupported, "The content is not text; read its bytes below /api/v2/artifacts/raw")
-	}
-	return text.String(), nil
 }
