@@ -66,7 +66,9 @@ func (tx *Tx) finish() error {
 	for tenant, u := range tx.usage {
 		b, err := tx.balance(tenant)
 		if err == nil {
-			err = b.allows(u)
+			now := b.row
+			now.Usage = now.plus(b.added)
+			err = now.Allows(u)
 		}
 		if err != nil {
 			return err
@@ -78,27 +80,6 @@ func (tx *Tx) finish() error {
 	}
 	for _, a := range tx.audit {
 		tx.ledger.audits[a.tenant] = append(tx.ledger.audits[a.tenant], a.audited)
-	}
-	return nil
-}
-
-// allows returns an error where u more would break a limit. Nothing forbids
-// using less.
-func (b *balance) allows(u Usage) error {
-	if b.row.Deleted != 0 {
-		if u.Bytes <= 0 && u.Files <= 0 && u.Sessions <= 0 {
-			return nil // what it left behind goes
-		}
-		return artifact.Errorf(artifact.Denied, "The tenant was deleted")
-	}
-	q, used := b.row.Quota, b.row.Usage.plus(b.added)
-	for _, limit := range []struct {
-		what             string
-		limit, used, add int64
-	}{{"bytes", q.Bytes, used.Bytes, u.Bytes}, {"files", q.Files, used.Files, u.Files}, {"sessions", q.Sessions, used.Sessions, u.Sessions}} {
-		if limit.limit > 0 && limit.add > 0 && limit.used+limit.add > limit.limit {
-			return OverQuota(limit.what, limit.limit, limit.used)
-		}
 	}
 	return nil
 }

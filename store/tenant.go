@@ -46,6 +46,27 @@ type Tenant struct {
 	Own   map[string]*int64 // limits of its own by name: bytes, files, sessions, followers; nil is the default
 }
 
+// Allows returns the Full error where u more would break a limit, or Denied
+// where the tenant was deleted. Nothing forbids using less.
+func (t *Tenant) Allows(u Usage) error {
+	if t.Deleted != 0 {
+		if u.Bytes <= 0 && u.Files <= 0 && u.Sessions <= 0 {
+			return nil // what it left behind goes
+		}
+		return artifact.Errorf(artifact.Denied, "The tenant was deleted")
+	}
+	q, used := t.Quota, t.Usage
+	for _, limit := range []struct {
+		what             string
+		limit, used, add int64
+	}{{"bytes", q.Bytes, used.Bytes, u.Bytes}, {"files", q.Files, used.Files, u.Files}, {"sessions", q.Sessions, used.Sessions, u.Sessions}} {
+		if limit.limit > 0 && limit.add > 0 && limit.used+limit.add > limit.limit {
+			return OverQuota(limit.what, limit.limit, limit.used)
+		}
+	}
+	return nil
+}
+
 // ErrNoTenant is the NotFound error for a tenant that is not there.
 var ErrNoTenant = artifact.Errorf(artifact.NotFound, "Tenant not found")
 
