@@ -16,7 +16,6 @@ import (
 // of the content in six.
 const (
 	maxSaveBody = 6*depot.MaxText + 64<<10
-	maxMetadata = 16 << 10 // bytes of an artifact's metadata
 	maxEdits    = 100
 	largeBody   = 1 << 20 // from which bodies wait for their turn
 	heldBodies  = 4 * maxSaveBody
@@ -116,7 +115,7 @@ func (o *object) metadata() map[string]any {
 	if raw == nil {
 		return nil
 	}
-	if raw[0] != '{' || len(raw) > maxMetadata {
+	if raw[0] != '{' || len(raw) > depot.MaxMetadata {
 		o.refuse("metadata", "dict_type", "Input should be an object of at most 16 KiB")
 		return nil
 	}

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -136,8 +135,7 @@ func (s *Server) importLibrary(w http.ResponseWriter, r *http.Request) (any, err
 		return nil, err
 	}
 	body := s.body(w, r)
-	// What was received is saved though the client has left.
-	done, err := s.depot.Import(context.WithoutCancel(r.Context()), s.tenant(r), dir, overwrite, &checked{r: own.reader(body), digests: own, want: r.ContentLength})
+	done, err := s.depot.Import(r.Context(), s.tenant(r), dir, overwrite, &checked{r: own.reader(body), digests: own, want: r.ContentLength})
 	if err != nil {
 		return nil, body.refuse(w, err)
 	}

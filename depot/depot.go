@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/vitrine-hq/vitrine/artifact"
 	"github.com/vitrine-hq/vitrine/blob"
 	"github.com/vitrine-hq/vitrine/scan"
@@ -75,6 +77,7 @@ type Depot struct {
 	sweeping  hold
 	purging   purging
 	followers followers
+	imports   *semaphore.Weighted // archives that are unpacked
 
 	wareHouse *os.File // the folder, open
 	reflink   bool     // it can share bytes with the bucket
@@ -108,7 +111,7 @@ func Open(ctx context.Context, db *store.DB, bucket *blob.Bucket, opt Options) (
 	if err != nil {
 		return nil, fmt.Errorf("open WareHouse: %w", err)
 	}
-	d := &Depot{db: db, bucket: bucket, opt: opt, wareHouse: wareHouse}
+	d := &Depot{db: db, bucket: bucket, opt: opt, wareHouse: wareHouse, imports: semaphore.NewWeighted(maxImports)}
 	d.ctx, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	d.tails.d = d
 	d.watch = newWatcher(d)
