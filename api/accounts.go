@@ -92,14 +92,17 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) (any, error) {
 	return map[string]any{"tenant_id": t.Tenant, "scopes": t.Scopes, "expires_in": int64(t.Life / time.Second)}, nil
 }
 
-// logout ends what the caller came with, and takes the cookie away.
+// logout ends what the caller came with, and takes the cookie away if it is a
+// page of this server that asks.
 func (s *Server) logout(w http.ResponseWriter, r *http.Request) (any, error) {
 	if c := artifact.CallerOf(r.Context()); c.Grant != "" || c.Token != "" {
 		if err := s.Accounts.Logout(r.Context(), c); err != nil {
 			return nil, err
 		}
 	}
-	s.setCookie(w, "", 0)
+	if s.sameOrigin(r) {
+		s.setCookie(w, "", 0)
+	}
 	return map[string]bool{"success": true}, nil
 }
 
@@ -140,6 +143,9 @@ func (s *Server) createKey(_ http.ResponseWriter, r *http.Request) (any, error) 
 		return nil, err
 	}
 	ask := account.KeyRequest{Name: o.optionalText("name", ""), Owner: o.optionalText("member_id", "")}
+	if ask.Owner != "" && versionName(ask.Owner) == "" {
+		o.refuse("member_id", "value_error", "Input should be the id of a member")
+	}
 	for _, scope := range o.texts("permissions", 16) {
 		ask.Scopes = append(ask.Scopes, artifact.Scope(scope))
 	}
@@ -159,7 +165,7 @@ func (s *Server) createKey(_ http.ResponseWriter, r *http.Request) (any, error) 
 }
 
 func (s *Server) revokeKey(_ http.ResponseWriter, r *http.Request) (any, error) {
-	id := r.PathValue("key_id")
+	id := versionName(r.PathValue("key_id"))
 	if err := s.Accounts.RevokeKey(r.Context(), s.tenant(r), id); err != nil {
 		return nil, err
 	}
@@ -202,7 +208,7 @@ func (s *Server) addMember(_ http.ResponseWriter, r *http.Request) (any, error) 
 }
 
 func (s *Server) removeMember(_ http.ResponseWriter, r *http.Request) (any, error) {
-	id := r.PathValue("member_id")
+	id := versionName(r.PathValue("member_id"))
 	if err := s.Accounts.RemoveMember(r.Context(), s.tenant(r), id); err != nil {
 		return nil, err
 	}

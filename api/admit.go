@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/vitrine-hq/vitrine/artifact"
 	"github.com/vitrine-hq/vitrine/auth"
@@ -97,13 +98,14 @@ func (s *Server) firstTenant() string {
 	return s.Access.Tenant
 }
 
-// byProxy returns the user that a trusted proxy names, or nil.
+// byProxy returns the user that a trusted proxy names, or nil. The Host must be
+// a name of this server: the page of a rebound name would speak for the user.
 func (s *Server) byProxy(r *http.Request) *artifact.Caller {
-	if s.Access.UserHeader == "" || !s.proxied(r) {
+	if s.Access.UserHeader == "" || !s.proxied(r) || !s.guard.serves(hostname(r.Host)) {
 		return nil
 	}
 	names := r.Header.Values(s.Access.UserHeader)
-	if len(names) != 1 || names[0] == "" || len(names[0]) > 256 {
+	if len(names) != 1 || names[0] == "" || len(names[0]) > 256 || !utf8.ValidString(names[0]) {
 		return nil
 	}
 	return &artifact.Caller{Kind: artifact.CallerProxy, Tenant: s.firstTenant(), User: names[0], Scopes: localScopes}

@@ -37,8 +37,8 @@ func (s *Server) artifact(w http.ResponseWriter, r *http.Request) (any, error) {
 	return nil, s.meta(w, r, &v)
 }
 
-// versionName returns an id of a version as a client gave it, or "" for what no
-// database has and one does not even take.
+// versionName returns an id as a client gave it, of a version and of whatever
+// else has one, or "" for what no database has and one does not even take.
 func versionName(id string) string {
 	if len(id) > 128 || !utf8.ValidString(id) || strings.ContainsRune(id, 0) {
 		return ""

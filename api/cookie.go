@@ -63,8 +63,7 @@ func (s *Server) sameOrigin(r *http.Request) bool {
 	}
 	if origins := r.Header.Values("Origin"); len(origins) > 0 {
 		given, ok := parseOrigin(origins[0])
-		own, known := parseOrigin(given.scheme + "://" + r.Host)
-		return ok && len(origins) == 1 && (known && given == own || s.guard.public.host != "" && given == s.guard.public)
+		return ok && len(origins) == 1 && s.guard.isOwn(given, r)
 	}
 	return r.Method == http.MethodGet || r.Method == http.MethodHead
 }

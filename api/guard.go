@@ -103,7 +103,7 @@ func (g *guard) checkHost(r *http.Request) error {
 		return nil
 	}
 	host := hostname(r.Host)
-	if !local(host) && (g.public.host == "" || host != g.public.host) {
+	if !g.serves(host) {
 		return artifact.Errorf(artifact.Denied, "Host is not served here; name it with --public-url")
 	}
 	for name := range r.Header {
@@ -115,6 +115,21 @@ func (g *guard) checkHost(r *http.Request) error {
 	return nil
 }
 
+// serves reports whether host is a name of this server.
+func (g *guard) serves(host string) bool {
+	return local(host) || g.public.host != "" && host == g.public.host
+}
+
+// isOwn reports whether o is the origin of this server, by the name that r has for
+// it. A request does not tell the scheme; where --public-url does, it counts.
+func (g *guard) isOwn(o origin, r *http.Request) bool {
+	if g.public.host != "" && o.host == g.public.host && o.scheme != g.public.scheme {
+		return false
+	}
+	own, ok := parseOrigin(o.scheme + "://" + r.Host)
+	return ok && o == own || g.public.host != "" && o == g.public
+}
+
 // rank says what the Origin of r is to this server.
 func (g *guard) rank(r *http.Request, origins []string) standing {
 	if len(origins) != 1 {
@@ -124,9 +139,8 @@ func (g *guard) rank(r *http.Request, origins []string) standing {
 	if !ok || g.showsContent(o) {
 		return foreign
 	}
-	own, ok := parseOrigin(o.scheme + "://" + r.Host)
 	switch {
-	case ok && o == own, o == g.public, g.named[o]:
+	case g.isOwn(o, r), g.named[o]:
 		return trusted
 	case !g.accounts && local(o.host):
 		return neighbour

@@ -68,6 +68,8 @@ func TestWhoIsLetIn(t *testing.T) {
 		{"POST", []string{"Origin: https://app.example:8443"}, 403, 403},
 		{"POST", []string{"Origin: http://dev.example:3000"}, 204, 204},
 		{"POST", []string{"Origin: https://vitrine.example"}, 204, 204},
+		{"POST", []string{"Host: vitrine.example", "Origin: https://vitrine.example"}, 204, 204},
+		{"POST", []string{"Host: vitrine.example", "Origin: http://vitrine.example"}, 403, 403},
 		{"POST", []string{"Origin: https://evil.example"}, 403, 403},
 		{"POST", []string{"Origin: https://app.example.evil.example"}, 403, 403},
 		{"POST", []string{"Origin: null"}, 403, 403},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"regexp"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -99,6 +100,9 @@ func observe(d *dialect, ended func(Outcome), next http.Handler) http.Handler {
 	})
 }
 
+// slip is what looks like the token of a share, wherever it was put by mistake.
+var slip = regexp.MustCompile(`(?i)shr_[^/.]*\.[^/]*`)
+
 // loggedPath returns what the log may show of a path. Where no route was found
 // the path may still be a share with a slip in it.
 func loggedPath(rec *recorder, path string) string {
@@ -110,6 +114,7 @@ func loggedPath(rec *recorder, path string) string {
 			path = path[:i] + "/s/…"
 		}
 	}
+	path = slip.ReplaceAllString(path, "shr_…")
 	if len(path) > 1024 {
 		path = strings.ToValidUTF8(path[:1024], "") + "…"
 	}

@@ -206,11 +206,7 @@ func (s *Server) ownForm(r *http.Request) bool {
 		return true
 	}
 	o, ok := parseOrigin(origins[0])
-	if !ok || len(origins) > 1 {
-		return false
-	}
-	own, ok := parseOrigin(o.scheme + "://" + r.Host)
-	return ok && o == own || o == s.guard.public
+	return ok && len(origins) == 1 && s.guard.isOwn(o, r)
 }
 
 // originOf returns what a redirect URI is to a Content-Security-Policy.

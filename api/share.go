@@ -119,7 +119,7 @@ func (s *Server) revokeShare(_ http.ResponseWriter, r *http.Request) (any, error
 	if err != nil {
 		return nil, err
 	}
-	id := r.PathValue("share_id")
+	id := versionName(r.PathValue("share_id"))
 	if err := s.Accounts.RevokeShare(r.Context(), session.Tenant, session.Key, id); err != nil {
 		return nil, err
 	}

@@ -38,8 +38,8 @@ func startTracing(ctx context.Context) (wrap func(http.Handler) http.Handler, st
 	wrap = func(h http.Handler) http.Handler {
 		return otelhttp.NewHandler(h, "http", otelhttp.WithFilter(func(r *http.Request) bool {
 			// A socket is no request, it would be a span of hours; and the path of
-			// a share is a secret.
-			return r.URL.Path != "/ws" && !strings.HasPrefix(r.URL.Path, "/s/")
+			// a share is a secret, also where it was put by mistake.
+			return r.URL.Path != "/ws" && !strings.HasPrefix(r.URL.Path, "/s/") && !strings.Contains(strings.ToLower(r.URL.Path), "shr_")
 		}))
 	}
 	return wrap, provider.Shutdown, nil

@@ -32,13 +32,14 @@ func TestTracesReachACollector(t *testing.T) {
 	}
 	h := wrap(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
 	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/health", nil))
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", "/api/shr_slip.kid.mac", nil))
 	if err := stop(ctx); err != nil { // sends what is left
 		t.Fatal(err)
 	}
 	select {
 	case got := <-spans:
 		// Protobuf keeps text as it is.
-		if !strings.Contains(got, "vitrine") || !strings.Contains(got, "/health") {
+		if strings.Contains(got, "shr_") || !strings.Contains(got, "vitrine") || !strings.Contains(got, "/health") {
 			t.Errorf("the collector got %q, want a span of /health by vitrine", got)
 		}
 	case <-ctx.Done():
