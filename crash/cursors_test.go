@@ -70,15 +70,28 @@ func (n *node) close(t testing.TB) {
 	}
 }
 
-// Readers over all transports, which leave and come back as they like, see
-// every entry of a log once and in order while it is written from all sides.
-func TestCursors(t *testing.T) {
+// onEngines runs a test on one server for each engine, and on two that share a
+// database. What they leave behind is a leak.
+func onEngines(t *testing.T, f func(t *testing.T, nodes []*node)) {
+	run := func(t *testing.T, dbs ...*store.DB) {
+		before := goleak.IgnoreCurrent()
+		bucket := blob.New(blob.NewMem())
+		var nodes []*node
+		for _, db := range dbs {
+			nodes = append(nodes, newNode(t, db, bucket))
+		}
+		f(t, nodes)
+		for _, n := range nodes {
+			n.close(t)
+		}
+		goleak.VerifyNone(t, before)
+	}
 	t.Run("SQLite", func(t *testing.T) {
 		db, err := store.OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "db"), store.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		cursors(t, db)
+		run(t, db)
 	})
 	open := func(t *testing.T, url string) *store.DB {
 		db, err := store.OpenPostgres(t.Context(), url, store.Options{})
@@ -87,12 +100,16 @@ func TestCursors(t *testing.T) {
 		}
 		return db
 	}
-	t.Run("PostgreSQL", func(t *testing.T) { cursors(t, open(t, storetest.Postgres(t))) })
+	t.Run("PostgreSQL", func(t *testing.T) { run(t, open(t, storetest.Postgres(t))) })
 	t.Run("two nodes", func(t *testing.T) {
 		url := storetest.Postgres(t)
-		cursors(t, open(t, url), open(t, url))
+		run(t, open(t, url), open(t, url))
 	})
 }
+
+// Readers over all transports, which leave and come back as they like, see
+// every entry of a log once and in order while it is written from all sides.
+func TestCursors(t *testing.T) { onEngines(t, cursors) }
 
 const (
 	writers       = 4
@@ -101,13 +118,7 @@ const (
 	entriesOfLife = 10
 )
 
-func cursors(t *testing.T, dbs ...*store.DB) {
-	before := goleak.IgnoreCurrent()
-	bucket := blob.New(blob.NewMem())
-	var nodes []*node
-	for _, db := range dbs {
-		nodes = append(nodes, newNode(t, db, bucket))
-	}
+func cursors(t *testing.T, nodes []*node) {
 	rng := random(t)
 	c := &concurrent{t: t, nodes: nodes, log: map[string]map[int64]string{}}
 	for _, id := range []string{"one", "two", "mortal"} {
@@ -123,10 +134,6 @@ func cursors(t *testing.T, dbs ...*store.DB) {
 	c.judge(readers)
 	cancel()
 	c.reading.Wait()
-	for _, n := range nodes {
-		n.close(t)
-	}
-	goleak.VerifyNone(t, before)
 }
 
 // concurrent is what happens to some sessions at the same time.

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net/http"
 	"strconv"
 	"strings"
 	"sync"
@@ -64,16 +63,27 @@ var errWrong = errors.New("wrong answer")
 // breaks, ctx ends or take returns an error. It returns why it ended.
 type transport func(ctx context.Context, a *api, session string, after string, take func(logEntry) error) error
 
-// sse reads server-sent events. The cursor is "<seq>" or "<seq>@<log id>".
+// sse reads the server-sent events of a session.
 func sse(ctx context.Context, a *api, session, after string, take func(logEntry) error) error {
-	req, err := http.NewRequestWithContext(ctx, "GET", a.base+"/api/sessions/"+session+"/events", nil)
-	if err != nil {
-		return err
-	}
+	return stream(ctx, a, "/api/sessions/"+session+"/events", after, func(seq int64, typ string, data []byte) error {
+		e := event{Seq: seq}
+		if err := json.Unmarshal(data, &e); err != nil {
+			return fmt.Errorf("%w: event %s: %w", errWrong, data, err)
+		}
+		e.Seq = seq
+		return take(entryOf(&e, typ))
+	})
+}
+
+// stream reads server-sent events. The cursor is "<seq>" or "<seq>@<log id>".
+func stream(ctx context.Context, a *api, path, after string, take func(seq int64, typ string, data []byte) error) error {
 	if logID, ok := a.logID.Load().(string); ok && !strings.Contains(after, "@") {
 		after += "@" + logID
 	}
-	req.Header.Set("Last-Event-ID", after)
+	req, err := a.request(ctx, "GET", path, []string{"Last-Event-ID", after, "Accept", "text/event-stream"}, nil)
+	if err != nil {
+		return err
+	}
 	resp, err := a.http.Do(req)
 	if err != nil {
 		return err
@@ -105,9 +115,9 @@ func sse(ctx context.Context, a *api, session, after string, take func(logEntry)
 				continue
 			}
 			var e struct {
-				Seq  int64  `json:"seq"`
-				Type string `json:"type"`
-				Data event  `json:"data"`
+				Seq  int64           `json:"seq"`
+				Type string          `json:"type"`
+				Data json.RawMessage `json:"data"`
 			}
 			if err := json.Unmarshal(data, &e); err != nil {
 				return fmt.Errorf("%w: event %s: %w", errWrong, data, err)
@@ -118,8 +128,7 @@ func sse(ctx context.Context, a *api, session, after string, take func(logEntry)
 				return fmt.Errorf("%w: event %d of log %v has the id %q", errWrong, e.Seq, a.logID.Load(), id)
 			}
 			data = nil
-			e.Data.Seq = e.Seq
-			if err := take(entryOf(&e.Data, e.Type)); err != nil {
+			if err := take(e.Seq, e.Type, e.Data); err != nil {
 				return err
 			}
 		}

@@ -110,26 +110,45 @@ func (l *library) verify(ctx context.Context, all bool) {
 	}
 }
 
-// tree lists everything, page by page.
+// tree lists everything.
 func (l *library) tree(ctx context.Context) map[string]listed {
-	tree, last := map[string]listed{}, ""
-	limit := 1 + l.rng.IntN(30)
-	for cursor := ""; ; {
+	l.t.Helper()
+	tree, _, err := l.list(ctx, 1+l.rng.IntN(30))
+	if err != nil {
+		l.t.Fatalf("list: %v", err)
+	}
+	return tree
+}
+
+// list lists everything, page by page, and returns the position from which the
+// log tells what has happened since.
+func (l *library) list(ctx context.Context, limit int) (tree map[string]listed, position int64, err error) {
+	tree = map[string]listed{}
+	for cursor, last := "", ""; ; {
 		var page struct {
-			Files []listed `json:"files"`
-			Next  *string  `json:"next_cursor"`
+			Data struct {
+				Files    []listed `json:"files"`
+				Next     *string  `json:"next_cursor"`
+				Position int64    `json:"position"`
+			} `json:"data"`
 		}
-		l.ask(ctx, fmt.Sprintf("%s/list?recursive=true&limit=%d&cursor=%s", libraryURL, limit, cursor), &page)
-		for _, f := range page.Files {
+		_, err := l.api.call(ctx, "GET", fmt.Sprintf("%s/list?recursive=true&limit=%d&cursor=%s", libraryURL, limit, cursor), nil, &page)
+		if err != nil {
+			return nil, 0, err
+		}
+		for _, f := range page.Data.Files {
 			if f.Path <= last {
-				l.t.Errorf("%s is listed after %s", f.Path, last)
+				return nil, 0, fmt.Errorf("%w: %s is listed after %s", errWrong, f.Path, last)
 			}
 			tree[f.Path], last = f, f.Path
 		}
-		if page.Next == nil {
-			return tree
+		if cursor == "" {
+			position = page.Data.Position
 		}
-		cursor = *page.Next
+		if page.Data.Next == nil {
+			return tree, position, nil
+		}
+		cursor = *page.Data.Next
 	}
 }
 
@@ -196,6 +215,23 @@ func (l *library) log(ctx context.Context, path string) (list []logLine) {
 	}
 }
 
+// fold does to a listing what an entry of the log tells of.
+func fold(files map[string]listed, typ string, data []byte) (change, error) {
+	var e struct {
+		listed
+		From string `json:"from"`
+	}
+	if err := json.Unmarshal(data, &e); err != nil {
+		return change{}, fmt.Errorf("%s: %w", data, err)
+	}
+	e.Name = path.Base(e.Path)
+	delete(files, e.From)
+	if files[e.Path] = e.listed; typ == typeDeleted {
+		delete(files, e.Path)
+	}
+	return change{Type: typ, Path: e.Path, From: e.From, shown: e.shown()}, nil
+}
+
 // compareLogs folds the library's log, and checks that each of its entries has
 // its twin in the audit log, in the same order, and that both tell of what was
 // acknowledged, and of nothing else. whole says that they are read from the
@@ -203,21 +239,11 @@ func (l *library) log(ctx context.Context, path string) (list []logLine) {
 func (l *library) compareLogs(ctx context.Context, whole bool) {
 	var got []change
 	for _, line := range l.log(ctx, libraryURL+"/events") {
-		var e struct {
-			listed
-			From string `json:"from"`
-		}
-		if err := json.Unmarshal(line.Data, &e); err != nil {
+		e, err := fold(l.folded, line.Type, line.Data)
+		if err != nil {
 			l.t.Fatalf("entry %d: %v", line.Seq, err)
 		}
-		e.Name = path.Base(e.Path)
-		got = append(got, change{Type: line.Type, Path: e.Path, From: e.From, shown: e.shown()})
-		if line.Type == typeDeleted {
-			delete(l.folded, e.Path)
-			continue
-		}
-		delete(l.folded, e.From)
-		l.folded[e.Path] = e.listed
+		got = append(got, e)
 	}
 	n := 0
 	for _, line := range l.log(ctx, "/api/v2/audit") {

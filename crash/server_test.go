@@ -235,35 +235,9 @@ func (a *api) call(ctx context.Context, method, path string, body any, into any)
 
 // send is call with headers, which come in pairs.
 func (a *api) send(ctx context.Context, method, path string, header []string, body any, into any) (int, error) {
-	var r io.Reader
-	kind := ""
-	switch b := body.(type) {
-	case nil:
-	case form:
-		r, kind = bytes.NewReader(b.body), b.kind
-	case []byte:
-		r = bytes.NewReader(b)
-	case io.Reader:
-		r = b
-	default:
-		text, err := json.Marshal(b)
-		if err != nil {
-			return 0, err
-		}
-		r, kind = bytes.NewReader(text), "application/json"
-	}
-	req, err := http.NewRequestWithContext(ctx, method, a.base+path, r)
+	req, err := a.request(ctx, method, path, header, body)
 	if err != nil {
 		return 0, err
-	}
-	if kind != "" {
-		req.Header.Set("Content-Type", kind)
-	}
-	if a.bearer != "" {
-		req.Header.Set("Authorization", "Bearer "+a.bearer)
-	}
-	for i := 0; i+1 < len(header); i += 2 {
-		req.Header.Set(header[i], header[i+1])
 	}
 	resp, err := a.http.Do(req)
 	if err != nil {
@@ -286,6 +260,41 @@ func (a *api) send(ctx context.Context, method, path string, header []string, bo
 		return resp.StatusCode, err
 	}
 	return resp.StatusCode, json.NewDecoder(resp.Body).Decode(into)
+}
+
+// request makes a request that shows the token.
+func (a *api) request(ctx context.Context, method, path string, header []string, body any) (*http.Request, error) {
+	var r io.Reader
+	kind := ""
+	switch b := body.(type) {
+	case nil:
+	case form:
+		r, kind = bytes.NewReader(b.body), b.kind
+	case []byte:
+		r = bytes.NewReader(b)
+	case io.Reader:
+		r = b
+	default:
+		text, err := json.Marshal(b)
+		if err != nil {
+			return nil, err
+		}
+		r, kind = bytes.NewReader(text), "application/json"
+	}
+	req, err := http.NewRequestWithContext(ctx, method, a.base+path, r)
+	if err != nil {
+		return nil, err
+	}
+	if kind != "" {
+		req.Header.Set("Content-Type", kind)
+	}
+	if a.bearer != "" {
+		req.Header.Set("Authorization", "Bearer "+a.bearer)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	return req, nil
 }
 
 // workspace returns the folder of a session's files.
