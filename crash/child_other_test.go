@@ -10,3 +10,5 @@ import (
 func tie(*exec.Cmd) {}
 
 func written(testing.TB) int64 { return 0 }
+
+func fetched(testing.TB) int64 { return 0 }
