@@ -41,6 +41,9 @@ func (s *Server) ofSession(r *http.Request) (artifact.Session, error) {
 	return s.depot.Session(r.Context(), s.tenant(r), id)
 }
 
+// maxShareLife is how many seconds a share may last.
+const maxShareLife = 366 * 24 * 3600
+
 // createShare makes a link for people without an account.
 func (s *Server) createShare(w http.ResponseWriter, r *http.Request) (any, error) {
 	var body struct {
@@ -55,7 +58,7 @@ func (s *Server) createShare(w http.ResponseWriter, r *http.Request) (any, error
 	if body.ExpiresIn == nil {
 		return nil, malformed(missing("body", "expires_in"))
 	}
-	if *body.ExpiresIn < 1 || *body.ExpiresIn > maxLife {
+	if *body.ExpiresIn < 1 || *body.ExpiresIn > maxShareLife {
 		return nil, malformed(fault{Type: "greater_than", Loc: []string{"body", "expires_in"}, Msg: "Input should be between 1 and a year, in seconds"})
 	}
 	session, err := s.ofSession(r)
@@ -154,7 +157,11 @@ func (s *Server) shared(h handler, kinds ...account.ShareKind) handler {
 		c.Remote, c.Agent, c.Request = was.Remote, was.Agent, was.Request
 		r = r.Clone(artifact.WithCaller(r.Context(), &c))
 		r.SetPathValue("session_id", string(session.ID))
-		q := r.URL.Query()
+		given := parseQuery(r)
+		if err := given.err(); err != nil {
+			return nil, err
+		}
+		q := given.values
 		if share.Position != 0 {
 			q.Set("at", strconv.FormatInt(int64(share.Position), 10))
 			q.Del("follow")
