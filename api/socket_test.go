@@ -48,9 +48,13 @@ func (h *house) tryDial(path string, headers ...string) (*wire, *http.Response, 
 		},
 	}}}
 	for i := 0; i < len(headers); i += 2 {
+		if headers[i] == "Sec-WebSocket-Protocol" {
+			o.Subprotocols = strings.Split(headers[i+1], ", ")
+			continue
+		}
 		o.HTTPHeader.Set(headers[i], headers[i+1])
 	}
-	if h.setup.api.Access.Required && o.HTTPHeader.Get("Authorization") == "" && o.HTTPHeader.Get("Sec-WebSocket-Protocol") == "" && o.HTTPHeader.Get("Cookie") == "" {
+	if h.setup.api.Access.Required && o.HTTPHeader.Get("Authorization") == "" && len(o.Subprotocols) == 0 && o.HTTPHeader.Get("Cookie") == "" {
 		o.HTTPHeader.Set("Authorization", "Bearer "+h.bearer)
 	}
 	conn, resp, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(h.web.URL, "http")+path, o)
