@@ -21,8 +21,9 @@ import (
 const (
 	pingEvery      = 30 * time.Second
 	pongWithin     = 20 * time.Second
-	maxMessage     = 1 << 20 // bytes of one message from a client
-	maxFrameEvents = 100     // files told in one frame
+	leaveWithin    = 500 * time.Millisecond // after what let a client in has ended
+	maxMessage     = 1 << 20                // bytes of one message from a client
+	maxFrameEvents = 100                    // files told in one frame
 )
 
 // Close codes of our own (RFC 6455 §7.4.2 leaves 4000 and up to applications).
@@ -107,7 +108,11 @@ func (s *Server) socket(w http.ResponseWriter, r *http.Request) (any, error) {
 	// net/http ends a hijacked request's context at will.
 	ctx, cancel := s.Accounts.Watch(context.WithoutCancel(r.Context()), artifact.CallerOf(r.Context()))
 	defer cancel()
-	defer context.AfterFunc(ctx, func() { conn.Close(closeRevoked, "what let you in has ended") })()
+	defer context.AfterFunc(ctx, func() {
+		late := time.AfterFunc(leaveWithin, func() { conn.CloseNow() })
+		defer late.Stop()
+		conn.Close(closeRevoked, "what let you in has ended")
+	})()
 	stop := context.AfterFunc(s.closing, func() {
 		conn.Close(websocket.StatusGoingAway, "the server is shutting down, come back with your cursor")
 	})
@@ -220,6 +225,9 @@ func (c *socket) feed(ctx context.Context, f *depot.Follower) {
 			c.conn.Close(closeTooSlow, fmt.Sprintf("too slow: come back with after=%d", f.After()))
 			return
 		}
+		if ctx.Err() != nil {
+			return // who ended it closes the connection
+		}
 		if err != nil {
 			c.conn.CloseNow()
 			return
@@ -298,9 +306,14 @@ func frame(typ string, seq artifact.Seq, data any) []byte {
 	return b
 }
 
-// send writes one text message within Config.WriteTimeout.
+// send writes one text message within Config.WriteTimeout, unless ctx has ended
+// before. A write that is cut off breaks the connection, and the client would
+// not be told why it is closed.
 func (c *socket) send(ctx context.Context, text []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, c.s.WriteTimeout)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.s.WriteTimeout)
 	defer cancel()
 	return c.conn.Write(ctx, websocket.MessageText, text)
 }

@@ -17,11 +17,12 @@ type message struct {
 	Data json.RawMessage `json:"data"`
 }
 
-// read answers the messages of the client until it leaves.
+// read answers the messages of the client until it leaves, or has to.
 func (c *socket) read(ctx context.Context) {
 	for {
-		kind, text, err := c.conn.Read(ctx)
-		if err != nil {
+		// The connection ends it, with a reason; a context would break it off.
+		kind, text, err := c.conn.Read(context.WithoutCancel(ctx))
+		if err != nil || ctx.Err() != nil {
 			return
 		}
 		var m message
