@@ -107,7 +107,7 @@ func (s *Server) exportLog(w http.ResponseWriter, r *http.Request, log *artifact
 	if err := q.err(); err != nil {
 		return err
 	}
-	f, err := s.depot.Follow(r.Context(), log.Tenant, log.ID, start)
+	f, err := s.depot.Reader(r.Context(), log.Tenant, log.ID, start)
 	if err != nil {
 		return err
 	}

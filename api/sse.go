@@ -96,7 +96,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) (any, error) {
 	if err := lastEventID(r, &start); err != nil {
 		return nil, err
 	}
-	f, err := s.follow(r, id, start)
+	f, err := s.follow(r, id, start, s.depot.Follow)
 	if err != nil {
 		return nil, err
 	}
@@ -114,8 +114,8 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) (any, error) {
 }
 
 // follow scans the workspace if nobody watches it, so that the log tells of
-// what is there, and starts a follower.
-func (s *Server) follow(r *http.Request, id artifact.SessionID, start depot.Cursor) (*depot.Follower, error) {
+// what is there, and opens a follower or a reader.
+func (s *Server) follow(r *http.Request, id artifact.SessionID, start depot.Cursor, open beginning) (*depot.Follower, error) {
 	found, err := s.depot.Session(r.Context(), s.tenant(r), id)
 	if err != nil {
 		return nil, err
@@ -123,8 +123,11 @@ func (s *Server) follow(r *http.Request, id artifact.SessionID, start depot.Curs
 	if err := s.depot.Refresh(r.Context(), &found); err != nil {
 		return nil, err
 	}
-	return s.depot.Follow(r.Context(), s.tenant(r), id, start)
+	return open(r.Context(), s.tenant(r), id, start)
 }
+
+// beginning is [depot.Depot.Follow] or [depot.Depot.Reader].
+type beginning = func(ctx context.Context, tenant string, id artifact.SessionID, start depot.Cursor) (*depot.Follower, error)
 
 // streamEntries sends entries as they come, and a comment when none do.
 func (s *Server) streamEntries(r *http.Request, es *eventStream, f *depot.Follower, filter *artifact.Filter) error {
@@ -208,7 +211,11 @@ func (s *Server) state(w http.ResponseWriter, r *http.Request) (any, error) {
 			return nil, err
 		}
 	}
-	f, err := s.follow(r, id, start) // refuses positions that the log does not know
+	open := s.depot.Reader
+	if follow {
+		open = s.depot.Follow
+	}
+	f, err := s.follow(r, id, start, open) // refuses positions that the log does not know
 	if err != nil {
 		return nil, err
 	}

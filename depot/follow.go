@@ -25,13 +25,33 @@ type Follower struct {
 	t       *tail
 	after   artifact.Seq
 	done    bool
+	counted seat // zero for a reader
 }
 
 // Follow returns a follower that begins after the cursor. A cursor that is
 // older than the kept log, ahead of it, or of another log is a Gone error with
-// the facts "oldest" and "last", both valid cursors; where the tenant follows as
-// much as it may, a Full error.
+// the facts "oldest" and "last", both valid cursors; where the tenant, or all who
+// come with its shares, follow as much as they may, a Full error.
 func (d *Depot) Follow(ctx context.Context, tenant string, id artifact.SessionID, c Cursor) (*Follower, error) {
+	f, err := d.Reader(ctx, tenant, id, c)
+	if err != nil {
+		return nil, err
+	}
+	owner, err := d.db.Tenant(ctx, tenant)
+	if err == nil {
+		f.counted = seat{tenant, artifact.CallerOf(ctx).Kind == artifact.CallerShare}
+		err = d.followers.take(f.counted, owner.Quota.Followers)
+	}
+	if err != nil {
+		d.tails.put(f.t)
+		return nil, err
+	}
+	return f, nil
+}
+
+// Reader is Follow for those who read what there is and leave: they are not
+// counted. They must not wait.
+func (d *Depot) Reader(ctx context.Context, tenant string, id artifact.SessionID, c Cursor) (*Follower, error) {
 	s, err := d.db.Session(ctx, tenant, id)
 	if err != nil {
 		return nil, err
@@ -40,13 +60,6 @@ func (d *Depot) Follow(ctx context.Context, tenant string, id artifact.SessionID
 		c.After = s.LastSeq
 	}
 	if err := d.expired(&s, c); err != nil {
-		return nil, err
-	}
-	owner, err := d.db.Tenant(ctx, tenant)
-	if err == nil {
-		err = d.followers.take(tenant, owner.Quota.Followers)
-	}
-	if err != nil {
 		return nil, err
 	}
 	return &Follower{Session: s, d: d, t: d.tails.get(&s), after: c.After}, nil
@@ -71,7 +84,9 @@ func (f *Follower) After() artifact.Seq { return f.after }
 // Close gives up the follower's share of the reader.
 func (f *Follower) Close() {
 	f.d.tails.put(f.t)
-	f.d.followers.give(f.Session.Tenant)
+	if f.counted != (seat{}) {
+		f.d.followers.give(f.counted)
+	}
 }
 
 // Next returns the entries that follow: at least one if wait is set, which may
@@ -187,7 +202,11 @@ func (d *Depot) Events(ctx context.Context, tenant string, id artifact.SessionID
 	if err != nil {
 		return Page{}, err
 	}
-	f, err := d.Follow(ctx, tenant, id, q.Start)
+	open := d.Follow
+	if q.Wait == 0 {
+		open = d.Reader
+	}
+	f, err := open(ctx, tenant, id, q.Start)
 	if e, ok := errors.AsType[*artifact.Error](err); ok && e.Kind == artifact.Gone {
 		return d.truncated(e), nil
 	}

@@ -80,34 +80,49 @@ func (d *Depot) Usage(ctx context.Context, tenant string) (store.Tenant, error) 
 // followers counts the open streams of each tenant on this node.
 type followers struct {
 	mu sync.Mutex
-	m  map[string]int64
+	m  map[seat]int64
 }
 
+// seat says whom a follower counts against: those who come with a share, who
+// are strangers, leave the places of members free.
+type seat struct {
+	tenant string
+	share  bool
+}
+
+// sharedPart is which part of the quota of followers all shares of a tenant have
+// besides, at least one.
+const sharedPart = 4
+
 // take counts one more in, or returns a Full error where the quota is used up.
-func (f *followers) take(tenant string, quota int64) error {
+func (f *followers) take(who seat, quota int64) error {
+	if who.share && quota > 0 {
+		quota = max(1, quota/sharedPart)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if n := f.m[tenant]; quota > 0 && n >= quota {
+	if n := f.m[who]; quota > 0 && n >= quota {
 		return store.OverQuota("followers", quota, n)
 	}
 	if f.m == nil {
-		f.m = make(map[string]int64)
+		f.m = make(map[seat]int64)
 	}
-	f.m[tenant]++
+	f.m[who]++
 	return nil
 }
 
-func (f *followers) give(tenant string) {
+func (f *followers) give(who seat) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.m[tenant]--; f.m[tenant] == 0 {
-		delete(f.m, tenant)
+	if f.m[who]--; f.m[who] == 0 {
+		delete(f.m, who)
 	}
 }
 
-// FollowersOf returns how many streams of a tenant are open on this node.
+// FollowersOf returns how many streams of a tenant are open on this node, without
+// those of its shares.
 func (d *Depot) FollowersOf(tenant string) int64 {
 	d.followers.mu.Lock()
 	defer d.followers.mu.Unlock()
-	return d.followers.m[tenant]
+	return d.followers.m[seat{tenant: tenant}]
 }
