@@ -93,15 +93,13 @@ func driveShares(h *house, d *description) {
 	}
 	d.check(show+"/artifacts/{artifact_id}", h.want(h.get("/s/x/artifacts/x"), 404, "Share not found"))
 	d.check(show+"/state", h.ok(h.get(session+"/state")))
-	d.check(show+"/state", h.want(h.get(session+"/state?at=999"), 410, ""))
-	d.check(show+"/state", h.want(h.get(session+"/state?at=x"), 422, ""))
+	d.check(show+"/state", h.want(h.get(session+"/state?log_id=other"), 410, ""))
+	d.check(show+"/state", h.want(h.get(session+"/state?follow=x"), 422, ""))
 	d.check(show+"/events", h.want(h.get(session+"/events?after=999"), 410, ""))
 	d.check(show+"/events", h.want(h.get(session+"/events?after=x"), 422, ""))
 	d.check(show+"/download", h.ok(h.get(session+"/download")))
-	d.check(show+"/download", h.want(h.get(session+"/download?at=999"), 410, ""))
-	d.check(show+"/download", h.want(h.get(session+"/download?at=x"), 422, ""))
 	for _, path := range []string{"/events", "/state?follow=1"} {
-		s := h.streamAt(session + path)
+		s := h.streamAt(session + path + map[string]string{"/events": "?after=0"}[path])
 		for range 2 {
 			s.next()
 		}

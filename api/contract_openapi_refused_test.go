@@ -91,8 +91,10 @@ func driveFull(t *testing.T, d *description) {
 	if err := h.accounts.SetQuota(context.Background(), "pf_default", limits); err != nil {
 		t.Fatal(err)
 	}
-	h.stream("plans", "/events").next() // the one follower
+	h.stream("plans", "/events").next()                             // the one follower
+	h.streamAt(fmt.Sprintf("/s/%v/events", w.values["path share"])) // and the one of shares
 	fresh := w.with(map[string]any{"body path": "/more.md", "body session_id": "more", "path path": "more.md", "path session_id": "plans",
+		"GET " + sessionPath + "/state query follow": "true", "query wait_seconds": "1", "GET /s/{share}/state query follow": "true",
 		"POST " + library + "/restore body path": "/secret/plan.md", "POST " + library + "/promote body session_id": "plans",
 		"POST " + library + "/checkout body path": "/secret/plan.md", "POST " + library + "/checkout body session_id": "plans"})
 	for _, op := range d.answers("507") {
@@ -102,6 +104,7 @@ func driveFull(t *testing.T, d *description) {
 		q := fresh.request(op)
 		if op == "GET /s/{share}" {
 			q = fresh.with(map[string]any{"GET /s/{share} path share": w.values["path share"]}).request(op)
+			q.query.Set("follow", "true")
 		}
 		d.check(op, w.want(w.send(q), 507, ""))
 	}

@@ -162,9 +162,13 @@ func (s *Server) shared(h handler, kinds ...account.ShareKind) handler {
 			return nil, err
 		}
 		q := given.values
+		q.Del("at") // what it shows is the creator's to say, not the holder's
 		if share.Position != 0 {
 			q.Set("at", strconv.FormatInt(int64(share.Position), 10))
 			q.Del("follow")
+		}
+		if share.Kind == account.ShareZip {
+			q.Del("ids")
 		}
 		if share.Kind == account.ShareArtifact {
 			r.SetPathValue("artifact_id", "art_"+share.Artifact)
@@ -178,26 +182,40 @@ func (s *Server) shared(h handler, kinds ...account.ShareKind) handler {
 	}
 }
 
-// sharedEvents follows the session of a share, unless it shows one moment only.
+// sharedEvents follows the session of a share from now on, or from the cursor of
+// a holder who comes back, unless it shows one moment only.
 func (s *Server) sharedEvents(w http.ResponseWriter, r *http.Request) (any, error) {
 	if r.URL.Query().Has("at") {
 		return nil, errNoShare
 	}
+	if q := r.URL.Query(); !q.Has("after") && r.Header.Get("Last-Event-ID") == "" {
+		session, err := s.ofSession(r)
+		if err != nil {
+			return nil, err
+		}
+		q.Set("after", strconv.FormatInt(int64(session.LastSeq), 10))
+		q.Del("log_id")
+		r.URL.RawQuery = q.Encode()
+	}
 	return s.events(w, r)
 }
 
-// sharedArtifact shows a version that there was when the share's moment came.
+// sharedArtifact shows a version that stood at the share's moment: neither a
+// later one nor one that had been superseded or deleted.
 func (s *Server) sharedArtifact(w http.ResponseWriter, r *http.Request) (any, error) {
 	session, err := s.ofSession(r)
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.depot.Version(r.Context(), session.Tenant, session.ID, versionName(r.PathValue("artifact_id")))
+	var at int64 // now
+	if text := r.URL.Query().Get("at"); text != "" {
+		if at, err = strconv.ParseInt(text, 10, 64); err != nil {
+			return nil, errNoShare
+		}
+	}
+	v, err := s.depot.Standing(r.Context(), &session, versionName(r.PathValue("artifact_id")), artifact.Seq(at))
 	if err != nil {
 		return nil, err
-	}
-	if at, err := strconv.ParseInt(r.URL.Query().Get("at"), 10, 64); err == nil && v.Seq > artifact.Seq(at) {
-		return nil, errNoShare
 	}
 	r.SetPathValue("artifact_id", v.ID()) // and no later one
 	return s.artifact(w, r)

@@ -26,7 +26,9 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	zip, err := s.depot.PrepareZip(r.Context(), &found, depot.ZipOptions{IDs: ids, At: artifact.Seq(at)})
+	zip, err := s.depot.PrepareZip(r.Context(), &found, depot.ZipOptions{
+		IDs: ids, At: artifact.Seq(at), Standing: artifact.CallerOf(r.Context()).Kind == artifact.CallerShare,
+	})
 	if err != nil {
 		return nil, err
 	}

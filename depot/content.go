@@ -27,6 +27,42 @@ func (d *Depot) Version(ctx context.Context, tenant string, id artifact.SessionI
 	return v, err
 }
 
+// errNoVersion is what there is of a version that is not shown.
+var errNoVersion = artifact.Errorf(artifact.NotFound, "Artifact not found")
+
+// Standing returns the version that name stands for among the files that
+// existed at a position of the log, 0 for now, or a NotFound error.
+func (d *Depot) Standing(ctx context.Context, s *artifact.Session, name string, at artifact.Seq) (artifact.Version, error) {
+	if at == 0 {
+		at = artifact.Current - 1
+	}
+	v, err := d.versionAt(ctx, s, name, at)
+	if err == nil && !stood(&v, at) {
+		err = errNoVersion
+	}
+	if err != nil {
+		return artifact.Version{}, err
+	}
+	d.expose(s, &v)
+	return v, nil
+}
+
+// versionAt returns the version that name stands for at a position: the very
+// one, also where it had been superseded, or that of an attachment id.
+func (d *Depot) versionAt(ctx context.Context, s *artifact.Session, name string, at artifact.Seq) (artifact.Version, error) {
+	v, err := d.db.Version(ctx, s, name)
+	if err == nil && v.Seq > at {
+		if v.Attachment != name {
+			return artifact.Version{}, errNoVersion
+		}
+		return d.db.AttachmentAt(ctx, s, name, at)
+	}
+	return v, err
+}
+
+// stood reports whether a version was a file of the session at a position.
+func stood(v *artifact.Version, at artifact.Seq) bool { return v.Seq <= at && at < v.Until }
+
 // expose lets a version show absolute paths where the operator wants that.
 func (d *Depot) expose(s *artifact.Session, v *artifact.Version) {
 	if d.opt.ExposePaths {

@@ -29,6 +29,9 @@ type ZipOptions struct {
 	IDs []string
 	// At is the position of the log that the archive shows; 0 means now.
 	At artifact.Seq
+	// Standing takes versions that stood at the position only, and leaves out the
+	// log, which tells of others.
+	Standing bool
 }
 
 // maxZipIDs bounds a selection, which is held in memory.
@@ -40,6 +43,7 @@ type Zip struct {
 	session artifact.Session
 	at      artifact.Seq
 	picked  []*artifact.Version // nil means all
+	options ZipOptions
 }
 
 // PrepareZip returns the archive of a session. Everything that can be known to
@@ -59,7 +63,7 @@ func (d *Depot) PrepareZip(ctx context.Context, s *artifact.Session, o ZipOption
 	if err != nil {
 		return nil, err
 	}
-	z := &Zip{d: d, session: now, at: o.At}
+	z := &Zip{d: d, session: now, at: o.At, options: o}
 	if z.at == 0 {
 		z.at = now.LastSeq
 	} else if err := d.expired(&now, Cursor{After: o.At}); err != nil {
@@ -81,12 +85,9 @@ func (d *Depot) PrepareZip(ctx context.Context, s *artifact.Session, o ZipOption
 
 // find returns the version that id stands for at the position of the archive.
 func (z *Zip) find(ctx context.Context, id string) (*artifact.Version, error) {
-	v, err := z.d.db.Version(ctx, &z.session, id)
-	if err == nil && v.Seq > z.at {
-		if v.Attachment != id {
-			return nil, artifact.Errorf(artifact.NotFound, "Artifact not found")
-		}
-		v, err = z.d.db.AttachmentAt(ctx, &z.session, id, z.at)
+	v, err := z.d.versionAt(ctx, &z.session, id, z.at)
+	if err == nil && z.options.Standing && !stood(&v, z.at) {
+		err = errNoVersion
 	}
 	if err != nil {
 		return nil, err
@@ -146,7 +147,7 @@ func (z *Zip) Stream(ctx context.Context, w io.Writer) error {
 	if err := s.manifest(ctx); err != nil {
 		return err
 	}
-	if z.picked == nil {
+	if z.picked == nil && !z.options.Standing {
 		if err := s.events(ctx); err != nil {
 			return err
 		}
