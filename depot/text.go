@@ -62,7 +62,7 @@ func (d *Depot) OpenText(ctx context.Context, v *artifact.Version) (io.ReadClose
 		_, err = r.Seek(0, io.SeekStart)
 	}
 	if err != nil {
-		r.Close()
+		_ = r.Close() // only read
 		return nil, err
 	}
 	return r, nil
