@@ -16,8 +16,17 @@ import (
 	"github.com/vitrine-hq/vitrine/artifact"
 )
 
-// secret is in everything that a world holds.
-const secret = "hush-7c1e"
+// secret is in everything that a world holds, told in what is asked of it.
+const (
+	secret = "hush-7c1e"
+	told   = "said by whoever asks"
+)
+
+// plain are parameters and fields that name nothing of anybody's. All others
+// have something that stands for them.
+var plain = strings.Fields("limit cursor status follow types include_mime include_ext max_size include_uploads mode download wait_seconds name_pattern recursive " +
+	"overwrite content_type kind scope state resource run csrf token_type_hint client_name grant_types response_types token_endpoint_auth_method client_uri logo_uri " +
+	"tos_uri policy_uri contacts software_id software_version code_verifier code_challenge code_challenge_method response_type")
 
 // world is a tenant that has one of everything. It knows what stands for each
 // parameter of the document, so that every operation can be asked for.
@@ -53,7 +62,8 @@ func furnish(h *house, d *description) *world {
 	w := &world{house: h, d: d, values: map[string]any{
 		"path name": "more.md", "path path": "secret/plan.md",
 		"query q": "plans", "query version": 1, "query after": 0, "query at": 1, "query user_code": "BBBB-BBBB",
-		"body content": secret, "body append": secret, "body metadata": map[string]any{"is": secret}, "body edits": []any{map[string]any{"old": "first", "new": secret}},
+		"body content": told, "body append": told, "body metadata": map[string]any{"is": told}, "body edits": []any{map[string]any{"old": "first", "new": told}},
+		"body device_code": "made-up", "body code": "made-up", "query redirect_uri": callback,
 		"body name": "more", "body permissions": []any{"read"}, "body expires_in": 3600, "body at": 1, "body version": 1,
 		"body api_key": h.key, "body action": "deny", "body user_code": "BBBB-BBBB", "body grant_type": "refresh_token", "body response_type": "code",
 		"body redirect_uri": callback, "body code_challenge": challenge, "body code_challenge_method": "S256", "body redirect_uris": []any{callback},
@@ -159,6 +169,8 @@ func (w *world) request(op string) request {
 			q.path = strings.Replace(q.path, "{"+name+"}", fmt.Sprint(value), 1)
 		case known && place == "query":
 			q.query.Set(name, fmt.Sprint(value))
+		case !known && place == "query" && !slices.Contains(plain, name):
+			w.Fatalf("%s: nothing stands for the parameter %q; let furnish make something, or say that it is plain", op, name)
 		}
 	}
 	if op == "GET /ws" {
@@ -182,11 +194,11 @@ func (w *world) body(op, kind string, schema map[string]any) (body []byte, full 
 	w.Helper()
 	switch kind {
 	case "*/*":
-		return []byte(secret), "text/plain"
+		return []byte(told), "text/plain"
 	case "multipart/form-data":
-		return form(part{name: "more.md", content: secret})
+		return form(part{name: "more.md", content: told})
 	case "application/zip":
-		return zipped(w, "more.md", secret), kind
+		return zipped(w, "more.md", told), kind
 	}
 	object := w.object(op, schema)
 	if kind == "application/x-www-form-urlencoded" {
@@ -211,8 +223,12 @@ func (w *world) object(op string, schema map[string]any) map[string]any {
 	w.Helper()
 	object := make(map[string]any)
 	for name := range asMap(schema["properties"]) {
-		if value, known := w.value(op, "body "+name); known {
+		value, known := w.value(op, "body "+name)
+		switch {
+		case known:
 			object[name] = value
+		case !slices.Contains(plain, name):
+			w.Fatalf("%s: nothing stands for the field %q; let furnish make something, or say that it is plain", op, name)
 		}
 	}
 	required, _ := schema["required"].([]any)
