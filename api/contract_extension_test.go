@@ -318,5 +318,5 @@ func TestRecursiveListing(t *testing.T) {
 	if got := h.list("?recursive=true&limit=4&name_pattern=f5"); len(objects(got["files"])) != 4 || got["next_cursor"] == nil {
 		t.Errorf("a page of matches: %v", got)
 	}
-	h.want(h.get(library+"/list?recursive=true&cursor=L2Ev"), 400, "VAL_FIELD_INVALID")
+	h.want(h.get(library+"/list?recursive=true&cursor=L2Ev"), 422, "VAL_FIELD_INVALID")
 }

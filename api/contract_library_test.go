@@ -202,9 +202,15 @@ func TestPrefixRules(t *testing.T) {
 	for _, q := range []string{"limit=0", "limit=1001", "limit=x", "limit=-1", "limit=1.5"} {
 		h.want(h.get(library+"/list?"+q), 422, "VAL_FIELD_INVALID")
 	}
-	h.want(h.get(library+"/list?prefix=/a&prefix=/b"), 400, "")
-	h.want(h.get(library+"?path=/a&path=/b"), 400, "")
-	h.want(h.get(library+"?path=/%zz"), 400, "")
+	for query, reason := range map[string]string{
+		"/list?prefix=/a&prefix=/b": "repeated", "/list?path_prefix=/a&path_prefix=/a": "repeated", "/list?prefix=/a&x=%zz": "malformed", "/archive?prefix=/a&prefix=/a": "repeated",
+		"?path=/a&path=/b": "repeated", "?path=/%zz": "malformed", "?path=/a;b=c": "malformed", "/versions?path=/a&path=/a": "repeated", "/raw/a?%zz": "malformed",
+	} {
+		e := asMap(h.want(h.get(library+query), 400, "VAL_FIELD_INVALID").json["error"])
+		if asMap(e["details"])["reason"] != reason {
+			t.Errorf("%s: %v", query, e)
+		}
+	}
 	h.want(h.get(library), 422, "VAL_FIELD_REQUIRED")
 	h.want(h.do("DELETE", library, nil), 422, "VAL_FIELD_REQUIRED")
 	h.want(h.get(library+"?path="), 400, "VAL_FIELD_INVALID")

@@ -70,7 +70,7 @@ func driveLibrary(h *house, d *description) {
 	d.check(list, h.ok(h.get(library+"/list?prefix=/d&limit=1")))
 	d.check(list, h.ok(h.get(library+"/list?recursive=true&limit=1")))
 	d.check(list, h.want(h.get(library+"/list?prefix=d"), 400, "VAL_FIELD_INVALID"))
-	d.check(list, h.want(h.get(library+"/list?recursive=true&cursor=?"), 400, "VAL_FIELD_INVALID"))
+	d.check(list, h.want(h.get(library+"/list?recursive=true&cursor=?"), 422, "VAL_FIELD_INVALID"))
 	d.check(list, h.want(h.get(library+"/list?limit=0"), 422, "VAL_FIELD_INVALID"))
 	d.check(versions, h.ok(h.get(library+"/versions?path=/d/a.md")))
 	d.check(versions, h.want(h.get(library+"/versions?path=/d/"), 400, "VAL_FIELD_INVALID"))

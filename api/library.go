@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"net/url"
 	"strings"
 
 	"github.com/vitrine-hq/vitrine/artifact"
@@ -192,38 +191,15 @@ func badHeader(name, msg string) error {
 	return e
 }
 
-// params reads the query of a library request. Other than elsewhere, text that
-// is no query and a path given twice are refused: a client that means two paths
-// must not be answered about one (contract, artifacts §2).
-func params(r *http.Request) (*query, error) {
-	values, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return nil, badParameter("query", "The query string is malformed")
-	}
-	for _, name := range []string{"path", "prefix", "path_prefix"} {
-		if len(values[name]) > 1 {
-			return nil, badParameter(name, "Parameter "+name+" is given more than once")
-		}
-	}
-	return &query{values: values}, nil
-}
-
-func badParameter(name, msg string) error {
-	e := artifact.Errorf(artifact.Invalid, "%s", msg)
-	e.Code, e.Field, e.Facts = "VAL_FIELD_INVALID", name, map[string]any{"field": name}
-	return e
-}
-
-// pathParam reads the path that a request speaks of.
+// pathParam reads the path that a request speaks of. One that is given twice is
+// refused: a client that means two must not be answered about one (contract,
+// artifacts §2).
 func pathParam(r *http.Request) (artifact.Path, *query, error) {
-	q, err := params(r)
-	if err != nil {
+	q := parseQuery(r)
+	text := q.required("path")
+	if err := q.err(); err != nil {
 		return "", nil, err
 	}
-	if !q.has("path") {
-		return "", nil, malformed(missing("query", "path"))
-	}
-	text, _ := q.last("path")
 	path, err := artifact.ParsePath(text)
 	return path, q, err
 }

@@ -46,20 +46,16 @@ const maxListed = 1000
 // listArtifacts lists what lies right below a folder, or with "recursive" what
 // lies below it at any depth.
 func (s *Server) listArtifacts(w http.ResponseWriter, r *http.Request) (any, error) {
-	q, err := params(r)
-	if err != nil {
-		return nil, err
-	}
-	name := "prefix"
-	if !q.has(name) {
-		name = "path_prefix"
+	q := parseQuery(r)
+	text, given := q.single("prefix")
+	if other, _ := q.single("path_prefix"); !given {
+		text = other
 	}
 	limit, recursive := int(q.integer("limit", 0, atLeast(1), atMost(maxListed))), q.truth("recursive")
 	pattern, _ := q.last("name_pattern")
 	if err := q.err(); err != nil {
 		return nil, err
 	}
-	text, _ := q.last(name)
 	dir, err := artifact.ParsePrefix(text)
 	if err != nil {
 		return nil, err
@@ -156,9 +152,9 @@ func decodeCursor(q *query) (string, error) {
 		_, err = artifact.ParsePath(string(b))
 	}
 	if err != nil {
-		return "", badParameter("cursor", "The cursor is none of this listing's")
+		q.refuse("cursor", "value_error", "The cursor is none of this listing's", nil)
 	}
-	return string(b), nil
+	return string(b), q.err()
 }
 
 // listVersions answers with the versions of an artifact, newest first.

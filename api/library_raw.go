@@ -21,10 +21,7 @@ func (s *Server) getRaw(w http.ResponseWriter, r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	q, err := params(r)
-	if err != nil {
-		return nil, err
-	}
+	q := parseQuery(r)
 	version, download := versionParam(q), q.truth("download")
 	if err := q.err(); err != nil {
 		return nil, err
@@ -110,12 +107,13 @@ func (s *Server) exportLibrary(w http.ResponseWriter, r *http.Request) (any, err
 	return nil, s.depot.Export(ctx, s.tenant(r), dir, w)
 }
 
+// prefixParam reads the folder that a request speaks of.
 func prefixParam(r *http.Request) (artifact.Path, *query, error) {
-	q, err := params(r)
-	if err != nil {
+	q := parseQuery(r)
+	text, _ := q.single("prefix")
+	if err := q.err(); err != nil {
 		return "", nil, err
 	}
-	text, _ := q.last("prefix")
 	dir, err := artifact.ParsePrefix(text)
 	return dir, q, err
 }
