@@ -54,7 +54,7 @@ func (a *Accounts) CreateKey(ctx context.Context, tenant string, ask KeyRequest)
 		return "", info, err
 	}
 	if over(ask.Expires, a.opt.Now()) {
-		return "", info, invalid("expires", "The key would have expired")
+		return "", info, invalid("expires_in", "The key would have expired")
 	}
 	secret = auth.NewKey(tenant)
 	k.Hash = auth.HashKey(secret)
@@ -94,12 +94,12 @@ func grantable(c *artifact.Caller, ask artifact.Scopes) (artifact.Scopes, error)
 	scopes := everything.Intersect(ask)
 	for _, s := range ask {
 		if !everything.Has(s) {
-			return nil, invalid("scopes", "Scopes of a key are read, write, delete, run and admin")
+			return nil, invalid("permissions", "Scopes of a key are read, write, delete, run and admin")
 		}
 	}
 	if len(scopes) == 0 || !system && !c.Scopes.Has(scopes...) {
 		e := artifact.Errorf(artifact.Denied, "A key cannot be given scopes that its maker does not hold")
-		e.Code, e.Field = "AUTH_INSUFFICIENT_PERMISSIONS", "scopes"
+		e.Code, e.Field = "AUTH_INSUFFICIENT_PERMISSIONS", "permissions"
 		return nil, e
 	}
 	return scopes, nil
@@ -121,7 +121,7 @@ func ownerOf(ctx context.Context, tx *store.Tx, tenant, ask string) (string, err
 			return "", err
 		case named || c.Kind != artifact.CallerLocal:
 			// Whom others vouch for is no member, and gets no key of one unasked.
-			return "", invalid("owner", "The owner of a key must be a member of the tenant")
+			return "", invalid("member_id", "The owner of a key must be a member of the tenant")
 		}
 	}
 	return oldestMember(ctx, tx, tenant)

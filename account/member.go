@@ -64,7 +64,7 @@ func (a *Accounts) RemoveMember(ctx context.Context, tenant, id string) error {
 		if left, err := tx.Reads().Users(ctx, tenant); err != nil {
 			return err
 		} else if len(left) == 0 {
-			return invalid("id", "The last member of a tenant stays")
+			return invalid("member_id", "The last member of a tenant stays")
 		}
 		n, err := tx.RevokeKeysOf(tenant, id)
 		tx.Audit(tenant, artifact.AuditEntry{Action: "member.remove", Object: "member:" + id, Details: map[string]any{"keys": n}})

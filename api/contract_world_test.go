@@ -56,6 +56,15 @@ func (h *house) tenant(id string) *house {
 	return &c
 }
 
+// limit gives the first tenant a quota.
+func (h *house) limit(bytes, files, sessions int64) {
+	h.Helper()
+	limits := account.Limits{Bytes: &bytes, Files: &files, Sessions: &sessions}
+	if err := h.accounts.SetQuota(context.Background(), artifact.DefaultTenant, limits); err != nil {
+		h.Fatal(err)
+	}
+}
+
 // furnish gives the tenant of h one of everything.
 func furnish(h *house, d *description) *world {
 	h.Helper()
