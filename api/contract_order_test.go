@@ -88,7 +88,9 @@ func TestOrderOfChecks(t *testing.T) {
 		if row.kind != "" {
 			text += "Content-Type: " + row.kind + "\r\n"
 		}
-		a, err := at.raw(text+"\r\n"+row.body, true)
+		// Half a connection that is closed says that the client has gone: only a
+		// body that does not come whole is closed so.
+		a, err := at.raw(text+"\r\n"+row.body, int64(len(row.body)) < length)
 		if err != nil {
 			t.Fatalf("%s: %v", row.name, err)
 		}

@@ -48,8 +48,9 @@ func (h *house) listen() *listening {
 
 // await has the end of a stream waited for.
 func (l *listening) await(name string, end func() string) {
-	l.ends[name] = make(chan string, 1)
-	go func() { l.ends[name] <- end() }()
+	ended := make(chan string, 1)
+	l.ends[name] = ended
+	go func() { ended <- end() }()
 }
 
 // over fails the test unless all streams end within a second of when, each in

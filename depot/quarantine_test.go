@@ -225,9 +225,10 @@ func TestFoundIsQuarantined(t *testing.T) {
 		if audit := h.entries(artifact.AuditLog, "artifact.quarantine"); len(audit) != 4 || !strings.Contains(strings.Join(audit, ""), `"actor":"system"`) {
 			t.Errorf("the audit log tells %q", audit)
 		}
-		if left := h.attachments("a"); slices.Contains(left, h.upload.Attachment) || slices.Contains(left, h.large.Attachment) || len(left) < 1 {
-			t.Errorf("copies in the workspace: %q", left)
-		}
+		until(t, "the copies of what was found leave the workspace, and no others", func() bool {
+			left := h.attachments("a") // a look at the folder that began before the verdict may have written one again
+			return !slices.Contains(left, h.upload.Attachment) && !slices.Contains(left, h.large.Attachment) && len(left) > 0
+		})
 		if v := h.Verdicts(); v != (Verdicts{Clean: 3, Found: 4}) {
 			t.Errorf("counted %+v", v)
 		}

@@ -208,11 +208,14 @@ func (d *Depot) restore(ctx context.Context, s *artifact.Session, root *os.Root,
 }
 
 // takeBack removes a file that was written while the scanner found something in
-// it and removed it.
+// it and removed it, an upload with its folder.
 func (d *Depot) takeBack(ctx context.Context, root *os.Root, v *artifact.Version) error {
 	state, err := d.db.ScanState(ctx, v.Key)
 	if err != nil || state != artifact.ScanFound {
 		return err
+	}
+	if v.Upload() {
+		return root.RemoveAll(path.Dir(v.Path))
 	}
 	return root.Remove(v.Path)
 }
