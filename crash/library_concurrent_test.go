@@ -30,7 +30,7 @@ func TestLibraryTogether(t *testing.T) {
 		for _, c := range []struct {
 			name string
 			f    func(c *crowd)
-		}{{"one winner per path", oneWinner}, {"no lost edit", noLostEdit}, {"listing and cursor", listingAndCursor}} {
+		}{{"one winner per path", oneWinner}, {"no lost edit", noLostEdit}, {"none refused", noneRefused}, {"listing and cursor", listingAndCursor}} {
 			t.Run(c.name, func(t *testing.T) {
 				l.t = t
 				c.f(&crowd{t, doors, l, rng})
@@ -146,6 +146,24 @@ func noLostEdit(c *crowd) {
 	}
 	if n, v := c.sound(), c.library.folded[p].Version; n != members*each+1 || v != int64(n) {
 		c.Errorf("the log has %d entries and the artifact version %d, want %d", n, v, members*each+1)
+	}
+}
+
+// What nothing forbids is refused to nobody, however many replace the same
+// artifact: the log has a version of each.
+func noneRefused(c *crowd) {
+	const members, each = 4, 100
+	const p = "/busy.txt"
+	c.together(members, func(i int, a *api) {
+		for n := range each {
+			body := map[string]any{"path": p, "content": fmt.Sprint(i, " ", n), "overwrite": true}
+			if _, err := a.call(c.Context(), "POST", libraryURL, body, nil); err != nil {
+				c.Errorf("save %d of %d: %v", n, i, err)
+			}
+		}
+	})
+	if n, v := c.sound(), c.library.folded[p].Version; n != members*each || v != int64(n) {
+		c.Errorf("the log has %d entries and the artifact version %d, want %d", n, v, members*each)
 	}
 }
 

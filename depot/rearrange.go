@@ -2,7 +2,6 @@ package depot
 
 import (
 	"context"
-	"errors"
 
 	"github.com/vitrine-hq/vitrine/artifact"
 	"github.com/vitrine-hq/vitrine/store"
@@ -37,27 +36,20 @@ func (d *Depot) DeleteFile(ctx context.Context, tenant string, p artifact.Path, 
 // onFile runs f in a transaction with the artifact that stands at a path, or
 // nil, after the precondition was checked. f may run more than once.
 func (d *Depot) onFile(ctx context.Context, tenant string, p artifact.Path, c Precondition, f func(tx *store.Tx, lib int64, v *artifact.Version) error) error {
-	var err error
-	for range 8 {
-		err = d.db.Tx(context.WithoutCancel(ctx), func(tx *store.Tx) error {
-			lib, err := tx.EnsureLog(tenant, artifact.LibraryLog)
-			if err != nil {
-				return err
-			}
-			v, err := tx.FileAt(lib, p)
-			if err == nil {
-				err = c.check(v)
-			}
-			if err != nil {
-				return err
-			}
-			return f(tx, lib, v)
-		})
-		if !errors.Is(err, store.ErrChanged) { // by another node
-			break
+	return d.db.Tx(context.WithoutCancel(ctx), func(tx *store.Tx) error {
+		lib, err := tx.EnsureLog(tenant, artifact.LibraryLog)
+		if err != nil {
+			return err
 		}
-	}
-	return err
+		v, err := tx.FileAt(lib, p)
+		if err == nil {
+			err = c.check(v)
+		}
+		if err != nil {
+			return err
+		}
+		return f(tx, lib, v)
+	})
 }
 
 // MoveFile gives an artifact another path; id and history stay with it. The

@@ -149,23 +149,9 @@ func exists(p artifact.Path) error {
 	return e
 }
 
-// commit writes the row of a content that is safe. Where another node wrote at
-// the same time, what that made of it is looked at once more.
+// commit writes the row of a content that is safe. Whether it may be saved is
+// decided inside the transaction, which has the library to itself.
 func (d *Depot) commit(ctx context.Context, ask *Save, k kept) (v artifact.Version, replayed bool, err error) {
-	for range 8 {
-		if v, replayed, err = d.tryCommit(ctx, ask, k); !errors.Is(err, store.ErrChanged) {
-			break
-		}
-	}
-	if replayed || undone(err) {
-		d.drop(ctx, k)
-	}
-	d.scanning.wake()
-	return v, replayed, err
-}
-
-// tryCommit decides inside the transaction whether the content may be saved.
-func (d *Depot) tryCommit(ctx context.Context, ask *Save, k kept) (v artifact.Version, replayed bool, err error) {
 	err = d.db.Tx(context.WithoutCancel(ctx), func(tx *store.Tx) (err error) {
 		replayed = false
 		lib, err := tx.EnsureLog(ask.Tenant, artifact.LibraryLog)
@@ -199,6 +185,10 @@ func (d *Depot) tryCommit(ctx context.Context, ask *Save, k kept) (v artifact.Ve
 		}
 		return nil
 	})
+	if replayed || undone(err) {
+		d.drop(ctx, k)
+	}
+	d.scanning.wake()
 	return v, replayed, err
 }
 

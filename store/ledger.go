@@ -183,10 +183,11 @@ func (tx *Tx) nextOf(tenant string, log artifact.SessionID, n int) (key int64, l
 }
 
 // EnsureLog returns the key of a tenant's library or audit log, which it makes
-// where there is none.
+// where there is none. The log is the transaction's from then on: what is read
+// of it afterwards stands until the commit, whatever other servers want to write.
 func (tx *Tx) EnsureLog(tenant string, log artifact.SessionID) (int64, error) {
 	var key int64
-	const find = "SELECT key FROM sessions WHERE tenant = ? AND id = ?"
+	find := "SELECT key FROM sessions WHERE tenant = ? AND id = ?" + tx.db.d.lock
 	err := tx.s.row(tx.ctx, find, []any{tenant, string(log)}, &key)
 	if !errNoRows(err) {
 		return key, err
