@@ -240,6 +240,14 @@ func loopback(u *url.URL) bool {
 	return u.Scheme == "http" && (host == "localhost" || err == nil && addr.Zone() == "" && addr.IsLoopback())
 }
 
+// OnMachine reports whether a redirect URI leads to a program on the person's
+// own machine: http on a loopback address, or an app that owns the scheme
+// (RFC 8252 §7). Any other leads to a site that nobody has checked.
+func OnMachine(uri string) bool {
+	u, ok := parseURI(uri)
+	return ok && (loopback(u) || strings.Contains(u.Scheme, "."))
+}
+
 // redirects reports whether the client registered a redirect URI: to the
 // letter, save for the port on a loopback address, which the client cannot know
 // before it listens (RFC 8252 §7.3).

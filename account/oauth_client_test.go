@@ -155,6 +155,21 @@ func TestRedirectURIs(t *testing.T) {
 	}
 }
 
+// TestOnMachine: what is not a redirect URI at all leads nowhere.
+func TestOnMachine(t *testing.T) {
+	for uri, want := range map[string]bool{
+		"http://localhost/cb": true, "http://localhost:5001/cb": true, "HTTP://localhost/cb": true, "http://127.8.9.10/": true, "http://[::1]:80/cb": true,
+		"com.example.app:/done": true, "COM.example.App:/done": true,
+		"https://a.example/cb": false, "https://localhost/cb": false, "HTTPS://localhost/cb": false, "https://127.0.0.1/": false, "https://com.example.app/": false,
+		"http://a.example/": false, "http://LOCALHOST/": false, "http://localhost.a.example/": false, "http://localhost@a.example/": false,
+		"javascript:alert(1)": false, "JavaScript:alert(1)": false, "data:text/html,a.b": false, "app:/cb": false, "//localhost/cb": false, "": false,
+	} {
+		if got := OnMachine(uri); got != want {
+			t.Errorf("OnMachine(%q) = %v, want %v", uri, got, want)
+		}
+	}
+}
+
 func TestRedirectsMatch(t *testing.T) {
 	c := Client{Metadata: Metadata{RedirectURIs: []string{
 		"https://a.example/cb?x=1", "http://localhost:0/cb", "http://127.0.0.1/cb?x=1", "http://[::1]:9/cb", "com.example.app:/oauth",

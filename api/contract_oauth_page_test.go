@@ -328,14 +328,14 @@ func TestOpenRedirects(t *testing.T) {
 	// What is wrong otherwise, the client is told; scripts of its page get no state
 	// of another.
 	for _, row := range []struct{ uri, name, value, code string }{
-		{"https://a.example/cb", "response_type", "token", "unsupported_response_type"},
-		{"https://a.example/cb", "response_type", "", "invalid_request"},
+		{"http://[::1]/cb", "response_type", "token", "unsupported_response_type"},
+		{"http://[::1]/cb", "response_type", "", "invalid_request"},
 		{"com.example.app:/done", "code_challenge", "", "invalid_request"},
 		{"http://[::1]:77/cb", "code_challenge_method", "plain", "invalid_request"},
-		{"https://a.example/cb", "code_challenge_method", "", "invalid_request"},
-		{"https://a.example/cb", "scope", "admin", "invalid_scope"},
-		{"https://a.example/cb", "resource", "https://other.example", "invalid_target"},
-		{"https://a.example/cb", "response_mode", "fragment", "invalid_request"},
+		{"com.example.app:/done", "code_challenge_method", "", "invalid_request"},
+		{"http://[::1]/cb", "scope", "admin", "invalid_scope"},
+		{"http://[::1]/cb", "resource", "https://other.example", "invalid_target"},
+		{"http://[::1]/cb", "response_mode", "fragment", "invalid_request"},
 	} {
 		got := h.sentBack(h.get(authorize(client, "redirect_uri", row.uri, row.name, row.value)), row.uri)
 		if got.Get("error") != row.code || got.Get("state") != "a b&c" || got.Get("error_description") == "" {

@@ -402,6 +402,8 @@ func drivePages(h *house, d *description, client, user string) {
 	}
 	form := hidden(h.wantPage(page(ask, h.get(authorize(client)), 200), 200))
 	page(ask, h.get(authorize("dyn_x")), 400)
+	site := fmt.Sprint(h.ask("POST", "/oauth/register", `{"redirect_uris":["https://a.example/cb"]}`).json["client_id"])
+	page(ask, h.get(authorize(site, "redirect_uri", "https://a.example/cb", "code_challenge", "")), 400)
 	d.check(ask, h.want(h.get(authorize(client, "code_challenge", "")), 302, ""))
 	page(answer, h.fields("/oauth/authorize", form...), 400)
 	page(answer, h.fields("/oauth/authorize", append(form, "action", "deny")...), 401)

@@ -49,7 +49,9 @@ func noClientPage() *consentPage {
 
 // checkCode checks a request. Where it is not in order it answers, and done is
 // true: with a page for the person if it is not sure who asks, else with an
-// error for the client.
+// error for the client. Anybody can register a site and ask in a wrong way, so
+// before a person has decided nobody is sent to one: it gets the error by a link
+// (RFC 9700 §4.11.2).
 func (s *Server) checkCode(w http.ResponseWriter, r *http.Request, f fields) (ask account.CodeRequest, consent account.Consent, done bool, err error) {
 	ask = codeAsked(f)
 	c, err := s.Accounts.CodeClient(r.Context(), &ask)
@@ -62,8 +64,13 @@ func (s *Server) checkCode(w http.ResponseWriter, r *http.Request, f fields) (as
 	}
 	consent, err = s.Accounts.CheckCode(c, &ask)
 	if e, ok := errors.AsType[*artifact.Error](err); ok && e.Kind == artifact.Invalid {
-		s.sendBack(w, &ask, url.Values{"error": {e.Code}, "error_description": {strings.Map(describing, e.Msg)}})
-		return ask, consent, true, nil
+		told := url.Values{"error": {e.Code}, "error_description": {strings.Map(describing, e.Msg)}}
+		if account.OnMachine(ask.RedirectURI) {
+			s.sendBack(w, &ask, told)
+			return ask, consent, true, nil
+		}
+		_, err = backPage(s.wayBack(&ask, told)).refuse(w, err)
+		return ask, consent, true, err
 	}
 	return ask, consent, false, err
 }
@@ -110,8 +117,26 @@ func (s *Server) decideAuthorize(w http.ResponseWriter, r *http.Request) (any, e
 	return nil, nil
 }
 
+// backPage tells a person that they were not sent back, and where that would be.
+func backPage(to string) *consentPage {
+	return &consentPage{
+		Title: "This request cannot be answered",
+		Text:  "The program that sent you here asked in a wrong way. You were not sent back to it, because nobody has checked where that leads. Go back only if you know this address:",
+		Back:  to,
+	}
+}
+
 // sendBack sends the browser to the client, whose redirect URI was checked.
 func (s *Server) sendBack(w http.ResponseWriter, ask *account.CodeRequest, q url.Values) {
+	h := w.Header()
+	h.Set("Location", s.wayBack(ask, q))
+	h.Set("Cache-Control", "no-store")
+	h.Set("Referrer-Policy", "no-referrer")
+	w.WriteHeader(http.StatusFound)
+}
+
+// wayBack returns the address at which the client is told q.
+func (s *Server) wayBack(ask *account.CodeRequest, q url.Values) string {
 	if ask.State != "" {
 		q.Set("state", ask.State)
 	}
@@ -123,9 +148,5 @@ func (s *Server) sendBack(w http.ResponseWriter, ask *account.CodeRequest, q url
 	case !strings.HasSuffix(to, "?") && !strings.HasSuffix(to, "&"):
 		to += "&"
 	}
-	h := w.Header()
-	h.Set("Location", to+q.Encode())
-	h.Set("Cache-Control", "no-store")
-	h.Set("Referrer-Policy", "no-referrer")
-	w.WriteHeader(http.StatusFound)
+	return to + q.Encode()
 }

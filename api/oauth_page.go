@@ -31,6 +31,7 @@ type consentPage struct {
 	Text     string
 	AsksCode bool   // of the device
 	Code     string // that was typed
+	Back     string // address of the client, for a link
 	Consent  *consentForm
 	sendsTo  string // origin that the answer to the form may lead to
 }
