@@ -31,6 +31,7 @@ import (
 	"github.com/vitrine-hq/vitrine/depot"
 	"github.com/vitrine-hq/vitrine/openapi"
 	"github.com/vitrine-hq/vitrine/store"
+	"github.com/vitrine-hq/vitrine/store/storetest"
 )
 
 // These tests come in by the door that clients use: a real server, on a real
@@ -42,6 +43,8 @@ type setup struct {
 	account account.Options
 	api     api.Config
 	files   fileblob.Options
+	// postgres is the address of a database to use instead of SQLite.
+	postgres string
 	// sendBuffer is the size of the sockets' buffers; nil or 0 leaves it to the system.
 	sendBuffer *atomic.Int64
 }
@@ -77,6 +80,16 @@ func open(t testing.TB, change ...func(*setup)) *house {
 	return h
 }
 
+// each runs a test on a server with SQLite, and on one with PostgreSQL where
+// there is one.
+func each(t *testing.T, f func(t *testing.T, h *house)) {
+	t.Run("sqlite", func(t *testing.T) { f(t, open(t)) })
+	t.Run("postgres", func(t *testing.T) {
+		url := storetest.Postgres(t)
+		f(t, open(t, func(s *setup) { s.postgres = url }))
+	})
+}
+
 func (h *house) start() {
 	h.Helper()
 	ctx := context.Background()
@@ -88,7 +101,12 @@ func (h *house) start() {
 	if h.blobs, err = fileblob.Open(filepath.Join(h.dir, "blobs"), h.files); err != nil {
 		h.Fatal(err)
 	}
-	if h.db, err = store.OpenSQLite(ctx, filepath.Join(h.dir, "vitrine.db"), store.Options{Now: h.account.Now}); err != nil {
+	if opt := (store.Options{Now: h.account.Now}); h.postgres != "" {
+		h.db, err = store.OpenPostgres(ctx, h.postgres, opt)
+	} else {
+		h.db, err = store.OpenSQLite(ctx, filepath.Join(h.dir, "vitrine.db"), opt)
+	}
+	if err != nil {
 		h.Fatal(err)
 	}
 	if h.depot, err = depot.Open(ctx, h.db, blob.New(h.blobs), h.setup.depot); err != nil {
