@@ -94,6 +94,33 @@ func TestBadSessions(t *testing.T) {
 	h.want(h.ask("POST", "/api/sessions", `{"session_id":"session_`+strings.Repeat("a", 128)+`"}`), 201, "")
 }
 
+// Metadata that would not be read as it was written is refused, wherever it says
+// something twice; what has another spelling or stands elsewhere is something else.
+func TestAmbiguousMetadata(t *testing.T) {
+	h := open(t)
+	h.want(h.ask("POST", "/api/sessions", `{"session_id":"s","metadata":{"a":1}}`), 201, "")
+	h.leavesNoTrace(func() {
+		for metadata, kind := range map[string]string{
+			`{"a":1,"a":2}`: "json_duplicate", `{"a":1,"\u0061":2}`: "json_duplicate", `{"b":[{"c":{"a":1, "a":1}}]}`: "json_duplicate",
+			`{"a":"\ud800"}`: "json_invalid", `{"a":` + strings.Repeat("[", 80) + strings.Repeat("]", 80) + `}`: "json_invalid",
+		} {
+			for _, a := range []answer{
+				h.want(h.ask("POST", "/api/sessions", `{"metadata":`+metadata+`}`), 422, ""),
+				h.want(h.ask("PATCH", "/api/sessions/s", `{"metadata":`+metadata+`}`), 422, ""),
+			} {
+				if got := objects(a.json["detail"]); len(got) != 1 || got[0]["type"] != kind || !cmp.Equal(got[0]["loc"], []any{"body", "metadata"}) {
+					t.Errorf("%s: %v", metadata, got)
+				}
+			}
+		}
+	})
+	good := `{"a":1,"A":{"a":1},"b":[{"a":1},{"a":1.0}]}`
+	h.ok(h.ask("PATCH", "/api/sessions/s", `{"metadata":`+good+`}`))
+	if a := h.ok(h.get("/api/sessions/s")); !strings.Contains(string(a.body), good) {
+		t.Errorf("metadata became %s", a.body)
+	}
+}
+
 // A deleted session is out of reach by every operation at once; what followed
 // it is told. Made again, it is empty and its log goes on.
 func TestDeletedSession(t *testing.T) {

@@ -125,13 +125,22 @@ func decode(w http.ResponseWriter, r *http.Request, v any) error {
 }
 
 // parseMetadata returns the JSON object as the client wrote it, without white
-// space: nothing is lost on the way through Go's types. null is nil.
+// space: nothing is lost on the way through Go's types. null is nil. An object
+// that whoever decodes it would alter, one with a member given twice or with half
+// of a surrogate pair, is a fault.
 func parseMetadata(given json.RawMessage) (json.RawMessage, error) {
 	if len(given) == 0 || string(given) == "null" {
 		return nil, nil
 	}
 	if given[0] != '{' || !utf8.Valid(given) {
 		return nil, malformed(fault{Type: "dict_type", Loc: []string{"body", "metadata"}, Msg: "Input should be a valid dictionary"})
+	}
+	if bad, ok := errors.AsType[badJSON](jsonValue{text: given}.once()); ok {
+		kind := "json_invalid"
+		if bad == errTwice {
+			kind = "json_duplicate"
+		}
+		return nil, malformed(fault{Type: kind, Loc: []string{"body", "metadata"}, Msg: bad.Error()})
 	}
 	var compact bytes.Buffer
 	if err := json.Compact(&compact, given); err != nil {
