@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"mime"
@@ -63,40 +64,15 @@ func (rt route) bounded(w http.ResponseWriter, r *http.Request) (*http.Request, 
 	return &clone, nil
 }
 
-// firstRead is how much of a body is made room for before any of it came.
-const firstRead = 64 << 10
-
-// readBody returns all of a body that the route has bounded, in one piece of
-// memory. A long one gets its room in three steps, so that one that is only
-// announced costs little.
+// readBody returns all of a body that the route has bounded. What is only
+// announced takes no memory.
 func readBody(r *http.Request) ([]byte, error) {
-	size := r.ContentLength + 1 // room to see the end; 0 where nothing was announced
-	room := int64(firstRead)
-	if size > 0 {
-		room = min(room, size)
+	var text bytes.Buffer
+	text.Grow(bytes.MinRead + int(min(max(0, r.ContentLength), smallBody)))
+	if _, err := text.ReadFrom(r.Body); err != nil {
+		return nil, unread(err)
 	}
-	text := make([]byte, 0, room)
-	for {
-		if len(text) == cap(text) {
-			switch have := int64(len(text)); {
-			case have < size/16:
-				room = size / 16
-			case have < size:
-				room = size
-			default: // not announced
-				room = 2 * have
-			}
-			text = append(make([]byte, 0, room), text...)
-		}
-		n, err := r.Body.Read(text[len(text):cap(text)])
-		text = text[:len(text)+n]
-		if err == io.EOF {
-			return text, nil
-		}
-		if err != nil {
-			return nil, unread(err)
-		}
-	}
+	return text.Bytes(), nil
 }
 
 // unread returns what a body that did not come whole is answered with.

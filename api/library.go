@@ -16,8 +16,6 @@ import (
 const (
 	maxSaveBody = 6*depot.MaxText + 64<<10
 	maxEdits    = 100
-	largeBody   = 1 << 20 // from which bodies wait for their turn
-	heldBodies  = 4 * maxSaveBody
 )
 
 // savedJSON answers a save (contract, artifacts §5). What follows the storage
@@ -45,15 +43,11 @@ func showSaved(v *artifact.Version, extended bool) savedJSON {
 
 // saveArtifact saves a text at a path.
 func (s *Server) saveArtifact(w http.ResponseWriter, r *http.Request) (any, error) {
-	release, err := s.hold(r)
+	o, release, err := s.readLargeObject(w, r)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	o, err := readObject(r)
-	if err != nil {
-		return nil, err
-	}
 	path, content := o.text("path"), o.text("content")
 	ask := depot.Save{Tenant: s.tenant(r), Declared: o.optionalContentType(), Replace: o.truth("overwrite", false), Limit: depot.MaxText}
 	ask.Metadata = o.metadata()
@@ -75,21 +69,6 @@ func (s *Server) saveArtifact(w http.ResponseWriter, r *http.Request) (any, erro
 	}
 	w.Header().Set("ETag", v.ETag())
 	return showSaved(&v, o.has("overwrite") || o.has("metadata") || len(ask.If.Match)+len(ask.If.NoneMatch) > 0), nil
-}
-
-// hold waits until there is room for a large body among those in memory.
-func (s *Server) hold(r *http.Request) (release func(), err error) {
-	n := r.ContentLength
-	if n >= 0 && n <= largeBody {
-		return func() {}, nil
-	}
-	if n < 0 || n > maxSaveBody {
-		n = maxSaveBody
-	}
-	if err := s.bodies.Acquire(r.Context(), n); err != nil {
-		return nil, err
-	}
-	return func() { s.bodies.Release(n) }, nil
 }
 
 func contentTooLong(n int64) error {
@@ -272,15 +251,11 @@ func (s *Server) deleteArtifact(_ http.ResponseWriter, r *http.Request) (any, er
 
 // patchArtifact edits the text at a path.
 func (s *Server) patchArtifact(w http.ResponseWriter, r *http.Request) (any, error) {
-	release, err := s.hold(r)
+	o, release, err := s.readLargeObject(w, r)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	o, err := readObject(r)
-	if err != nil {
-		return nil, err
-	}
 	p := depot.Patch{Tenant: s.tenant(r), Append: o.optionalText("append", ""), Metadata: o.metadata()}
 	for _, e := range o.objects("edits", maxEdits) {
 		edit := depot.Edit{Old: e.text("old"), New: e.text("new")}

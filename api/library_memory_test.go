@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"runtime"
 	"strings"
@@ -46,4 +47,47 @@ func TestNoTextFarBehind(t *testing.T) {
 	h := open(t)
 	h.want(h.do("PUT", library+"/raw/bad.bin", strings.NewReader(strings.Repeat("a", 1<<20)+"\xff")), 201, "")
 	h.want(h.artifactAt("/bad.bin"), 415, "VAL_VALIDATION_FAILED")
+}
+
+// Whoever sends large bodies slowly, announced or not, takes no memory and
+// nobody's turn: sixteen of them would once have kept every large save waiting.
+func TestBodiesThatHardlyCome(t *testing.T) {
+	h := open(t)
+	live := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := live()
+	const senders, sent = 16, 4 << 20
+	for i := range senders {
+		framing := fmt.Sprintf("Content-Length: %d\r\n\r\n", 6*depot.MaxText)
+		if i%2 == 1 {
+			framing = fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n", 6*depot.MaxText)
+		}
+		conn, err := net.Dial("tcp", strings.TrimPrefix(h.web.URL, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n%s", library, h.bearer, framing)
+		if _, err := io.WriteString(conn, strings.Repeat(" ", sent)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if now := live(); now > before+senders*sent/4 {
+		t.Errorf("%d senders hold %d MB", senders, (now-before)>>20)
+	}
+	content := strings.Repeat("\u00e9", depot.MaxText/2)
+	h.data(h.save("/announced.txt", content))
+	if got := asMap(h.artifactAt("/announced.txt").json["data"])["content"]; got != content {
+		t.Error("another content came back")
+	}
+	body := io.MultiReader(strings.NewReader(saveBody(h, "/chunked.txt", content))) // a length that is not known
+	h.data(h.do("POST", library, body, "Content-Type", "application/json"))
+	if got := asMap(h.artifactAt("/chunked.txt").json["data"])["content"]; got != content {
+		t.Error("another content came back")
+	}
+	h.want(h.do("POST", library, io.MultiReader(strings.NewReader(saveBody(h, "/long.txt", content+"x"))), "Content-Type", "application/json"), 413, "VAL_FIELD_TOO_LONG")
 }

@@ -30,6 +30,11 @@ func readObject(r *http.Request) (*object, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parseObject(text)
+}
+
+// parseObject returns the object that is the text of a body.
+func parseObject(text []byte) (*object, error) {
 	if len(text) == 0 {
 		return nil, malformed(fault{Type: "json_invalid", Loc: []string{"body"}, Msg: "Body should not be empty"})
 	}

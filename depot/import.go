@@ -7,11 +7,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/vitrine-hq/vitrine/artifact"
@@ -46,7 +43,7 @@ type Imported struct {
 // and nothing is saved. Then each file is saved by itself, also when ctx ends
 // meanwhile. Where something stands, replace decides.
 func (d *Depot) Import(ctx context.Context, tenant string, dir artifact.Path, replace bool, r io.Reader) (Imported, error) {
-	f, size, err := d.spool(ctx, r)
+	f, size, err := d.Spool(ctx, r, d.opt.MaxUpload)
 	if err != nil {
 		return Imported{}, err
 	}
@@ -75,29 +72,6 @@ func (d *Depot) Import(ctx context.Context, tenant string, dir artifact.Path, re
 
 func notAnArchive(err error) error {
 	return artifact.Wrap(artifact.Invalid, err, "The body is not a zip archive, or a damaged one")
-}
-
-// spool writes a body to a file without a name, because reading a zip begins at
-// its end.
-func (d *Depot) spool(ctx context.Context, r io.Reader) (*os.File, int64, error) {
-	f, err := os.CreateTemp(filepath.Join(d.opt.WareHouse, incoming), "import-")
-	if err != nil {
-		return nil, 0, noRoom(fmt.Errorf("make import file: %w", err))
-	}
-	_ = os.Remove(f.Name()) // else the next start does
-	limited := r
-	if d.opt.MaxUpload > 0 {
-		limited = io.LimitReader(r, d.opt.MaxUpload+1)
-	}
-	n, err := blob.Copy(ctx, f, limited)
-	if err == nil && d.opt.MaxUpload > 0 && n > d.opt.MaxUpload {
-		err = tooLarge(d.opt.MaxUpload)
-	}
-	if err != nil {
-		_ = f.Close() // it has no name
-		return nil, 0, noRoom(err)
-	}
-	return f, n, nil
 }
 
 // importing is one run of Import.
