@@ -55,8 +55,9 @@ var GrantTypes = []string{GrantCode, GrantRefresh, GrantDevice}
 
 // Bounds of what a client may say, in bytes and entries.
 const (
-	maxRedirects    = 20
-	maxURI          = 2000
+	maxRedirects    = 10
+	maxRedirect     = 512
+	maxURI          = 2000 // of any other URI
 	maxClientName   = 200
 	maxContacts     = 10
 	clientIDPrefix  = "dyn_"
@@ -69,14 +70,16 @@ func (a *Accounts) RegisterClient(ctx context.Context, m Metadata) (Client, erro
 	if err := m.complete(); err != nil {
 		return Client{}, err
 	}
-	text, err := json.Marshal(m)
-	if err != nil {
+	var text strings.Builder
+	enc := json.NewEncoder(&text)
+	enc.SetEscapeHTML(false) // which makes six bytes of one
+	if err := enc.Encode(m); err != nil {
 		return Client{}, fmt.Errorf("encode client: %w", err)
 	}
 	c := Client{ID: auth.NewID(clientIDPrefix), Metadata: m}
-	err = a.db.Tx(ctx, func(tx *store.Tx) error {
+	err := a.db.Tx(ctx, func(tx *store.Tx) error {
 		c.Created = tx.Now()
-		return tx.CreateClient(store.Client{ID: c.ID, Metadata: string(text)})
+		return tx.CreateClient(store.Client{ID: c.ID, Metadata: text.String()})
 	})
 	return c, err
 }
@@ -113,7 +116,10 @@ func (m *Metadata) complete() error {
 		return because(ErrInvalidRedirect, fmt.Sprintf("A client has at most %d redirect URIs", maxRedirects))
 	}
 	for _, uri := range m.RedirectURIs {
-		if !validRedirect(uri) {
+		switch {
+		case len(uri) > maxRedirect:
+			return because(ErrInvalidRedirect, fmt.Sprintf("A redirect URI is at most %d bytes", maxRedirect))
+		case !validRedirect(uri):
 			return ErrInvalidRedirect
 		}
 	}

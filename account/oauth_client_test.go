@@ -2,6 +2,7 @@ package account
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -71,7 +72,8 @@ func TestRegisterClientRefuses(t *testing.T) {
 		want string
 	}{
 		"no redirect URI for codes": {Metadata{GrantTypes: []string{GrantCode}}, uri},
-		"too many redirect URIs":    {Metadata{RedirectURIs: make([]string, 21)}, uri},
+		"too many redirect URIs":    {Metadata{RedirectURIs: slices.Repeat(good, 11)}, uri},
+		"a long redirect URI":       {Metadata{RedirectURIs: []string{good[0] + "?" + strings.Repeat("x", 512-len(good[0]))}}, uri},
 		"an unknown grant type":     {Metadata{RedirectURIs: good, GrantTypes: []string{"client_credentials"}}, data},
 		"a grant type twice":        {Metadata{RedirectURIs: good, GrantTypes: []string{GrantCode, GrantCode}}, data},
 		"implicit":                  {Metadata{RedirectURIs: good, ResponseTypes: []string{"token"}}, data},
@@ -91,6 +93,10 @@ func TestRegisterClientRefuses(t *testing.T) {
 		if err := row.m.complete(); codeOf(err) != row.want {
 			t.Errorf("%s: %v, want %s", name, err, row.want)
 		}
+	}
+	most := Metadata{RedirectURIs: slices.Repeat([]string{good[0] + "?" + strings.Repeat("x", 511-len(good[0]))}, 10), Name: strings.Repeat("n", 200)}
+	if err := most.complete(); err != nil {
+		t.Errorf("as much as there may be: %v", err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/url"
 	"regexp"
 	"strings"
@@ -154,7 +155,12 @@ func TestRegisterGolden(t *testing.T) {
 		h.wantOAuth(h.ask("POST", "/oauth/register", body), 400, code)
 	}
 	h.wantOAuth(h.do("POST", "/oauth/register", strings.NewReader("{}"), "Content-Type", "text/plain"), 415, "invalid_request")
-	h.wantOAuth(h.ask("POST", "/oauth/register", `{"x":"`+strings.Repeat("x", 65<<10)+`"}`), 413, "invalid_request")
+	const longest = 8 << 10
+	filled := func(n int) string { return `{"x":"` + strings.Repeat("x", n-len(`{"x":""}`)) + `"}` }
+	h.oauthOK(h.ask("POST", "/oauth/register", filled(longest)), 201)
+	h.wantOAuth(h.ask("POST", "/oauth/register", filled(longest+1)), 413, "invalid_request")
+	unannounced := io.MultiReader(strings.NewReader(filled(longest + 1)))
+	h.wantOAuth(h.do("POST", "/oauth/register", unannounced, "Content-Type", "application/json"), 413, "invalid_request")
 }
 
 // The device flow as both clients go through it, with one POST for the person.
@@ -354,7 +360,7 @@ func driveOAuth(h *house, d *description) {
 	const register, device, token, revoke = "POST /oauth/register", "POST /oauth/device_authorization", "POST /oauth/token", "POST /oauth/revoke"
 	client := fmt.Sprint(d.check(register, h.oauthOK(h.ask("POST", "/oauth/register", `{"client_name":"R","redirect_uris":["`+callback+`"]}`), 201)).json["client_id"])
 	d.check(register, h.wantOAuth(h.ask("POST", "/oauth/register", `{"scope":1}`), 400, ""))
-	d.check(register, h.wantOAuth(h.ask("POST", "/oauth/register", strings.Repeat(" ", 65<<10)), 413, ""))
+	d.check(register, h.wantOAuth(h.ask("POST", "/oauth/register", strings.Repeat(" ", 9<<10)), 413, ""))
 	d.check(register, h.wantOAuth(h.fields("/oauth/register"), 415, ""))
 	started := d.check(device, h.oauthOK(h.fields("/oauth/device_authorization", "client_id", client, "scope", "read offline_access"), 200))
 	code, user := fmt.Sprint(started.json["device_code"]), fmt.Sprint(started.json["user_code"])

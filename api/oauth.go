@@ -18,12 +18,16 @@ const (
 	devicePath    = "/device"
 )
 
+// maxRegistration is how long the body of a registration may be. It is kept, and
+// nobody knows who sent it.
+const maxRegistration = 8 << 10
+
 // oauthTable has the doors of OAuth, through which nobody known comes.
 func (s *Server) oauthTable() table {
 	return table{
 		{method: "GET", pattern: "/.well-known/oauth-authorization-server", h: s.oauthServer, public: true},
 		{method: "GET", pattern: "/.well-known/oauth-protected-resource", h: s.oauthResource, public: true},
-		{method: "POST", pattern: "/oauth/register", h: s.register, body: bodyJSON, public: true, login: true},
+		{method: "POST", pattern: "/oauth/register", h: s.register, body: bodyJSON, limit: maxRegistration, public: true, login: true},
 		{method: "POST", pattern: "/oauth/device_authorization", h: s.startDevice, body: bodyFields, public: true, login: true},
 		{method: "POST", pattern: "/oauth/token", h: s.token, body: bodyFields, public: true, login: true},
 		{method: "POST", pattern: "/oauth/revoke", h: s.revokeToken, body: bodyFields, public: true},
