@@ -44,9 +44,12 @@ var (
 )
 
 // CreateKey makes an API key of a tenant and returns it, this once. A caller
-// that is not the system cannot give scopes that it does not hold: Denied.
+// that is not the system cannot give more than it has: scopes that it does not
+// hold, and a time after the end of its own key, are Denied. Without a time the
+// key ends with that of the caller. Unauthorized says that this is no longer
+// good.
 func (a *Accounts) CreateKey(ctx context.Context, tenant string, ask KeyRequest) (secret string, info KeyInfo, err error) {
-	k := store.Key{ID: auth.NewID("key_"), Tenant: tenant, Expires: ask.Expires}
+	k := store.Key{ID: auth.NewID("key_"), Tenant: tenant}
 	if k.Name, err = cleanName(ask.Name); err != nil {
 		return "", info, err
 	}
@@ -61,6 +64,16 @@ func (a *Accounts) CreateKey(ctx context.Context, tenant string, ask KeyRequest)
 	err = a.db.Tx(ctx, func(tx *store.Tx) error {
 		if err := openTenant(ctx, tx, tenant); err != nil {
 			return err
+		}
+		limit, err := a.makerEnds(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if k.Expires = ask.Expires; k.Expires.IsZero() {
+			k.Expires = limit
+		}
+		if outlasts(k.Expires, limit) {
+			return tooLate("key", limit)
 		}
 		if k.Owner, err = ownerOf(ctx, tx, tenant, ask.Owner); err != nil {
 			return err
@@ -79,6 +92,33 @@ func keyMade(k *store.Key) artifact.AuditEntry {
 	return artifact.AuditEntry{Action: "key.create", Object: "key:" + k.ID, Details: map[string]any{
 		"name": k.Name, "owner": k.Owner, "scopes": k.Scopes,
 	}}
+}
+
+// makerEnds returns when the key ends that the caller came with: nothing that it
+// makes is good for longer. Zero is never. Revocations of the key come before
+// the transaction, as an Unauthorized error, or after it.
+func (a *Accounts) makerEnds(ctx context.Context, tx *store.Tx) (time.Time, error) {
+	c := artifact.CallerOf(ctx)
+	if c.Key == "" {
+		return time.Time{}, nil
+	}
+	if err := tx.Alone(); err != nil {
+		return time.Time{}, err
+	}
+	k, err := a.standing(ctx, tx.Reads(), &store.Grant{Tenant: c.Tenant, Owner: c.User, Key: c.Key}, tx.Now())
+	return k.Expires, err
+}
+
+// outlasts reports whether a time comes after a limit; either may be never.
+func outlasts(t, limit time.Time) bool {
+	return !limit.IsZero() && (t.IsZero() || t.After(limit))
+}
+
+// tooLate is the error of a key or a share that would outlast its maker's key.
+func tooLate(what string, limit time.Time) error {
+	e := artifact.Errorf(artifact.Denied, "The %s would last longer than the key that it is made with, which ends at %s", what, artifact.Stamp(limit))
+	e.Field, e.Facts = "expires_in", map[string]any{"latest": artifact.Stamp(limit)}
+	return e
 }
 
 // grantable returns which scopes a caller gives a key.
@@ -137,15 +177,21 @@ func (a *Accounts) Keys(ctx context.Context, tenant string) ([]KeyInfo, error) {
 	return infos, err
 }
 
-// RevokeKey ends an API key with all that came from it, or returns a NotFound
-// error.
+// RevokeKey ends an API key with all that came from it, also the shares that
+// were made with it, or returns a NotFound error. Keys that were made with it
+// stay.
 func (a *Accounts) RevokeKey(ctx context.Context, tenant, id string) error {
 	return a.revoke(ctx, func(tx *store.Tx) error {
-		tx.Audit(tenant, artifact.AuditEntry{Action: "key.revoke", Object: "key:" + id})
+		// First, so that no share is made meanwhile.
+		if err := a.end(tx, ofKey, id); err != nil {
+			return err
+		}
 		if err := tx.RevokeKey(tenant, id); err != nil {
 			return err
 		}
-		return a.end(tx, ofKey, id)
+		n, err := tx.RevokeSharesOfKey(tenant, id)
+		tx.Audit(tenant, artifact.AuditEntry{Action: "key.revoke", Object: "key:" + id, Details: map[string]any{"shares": n}})
+		return err
 	})
 }
 

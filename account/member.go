@@ -50,8 +50,8 @@ func (a *Accounts) AddMember(ctx context.Context, tenant, name string) (Member, 
 	return m, nil
 }
 
-// RemoveMember removes a member, and revokes its keys and whatever was granted
-// to it. Errors are NotFound, and Invalid for the last member of a tenant.
+// RemoveMember removes a member, and revokes its keys, the shares that it made
+// and whatever was granted to it. Errors are NotFound, and Invalid for the last member of a tenant.
 func (a *Accounts) RemoveMember(ctx context.Context, tenant, id string) error {
 	return a.revoke(ctx, func(tx *store.Tx) error {
 		// First, so that of two members who remove each other one stays.
@@ -66,8 +66,12 @@ func (a *Accounts) RemoveMember(ctx context.Context, tenant, id string) error {
 		} else if len(left) == 0 {
 			return invalid("member_id", "The last member of a tenant stays")
 		}
-		n, err := tx.RevokeKeysOf(tenant, id)
-		tx.Audit(tenant, artifact.AuditEntry{Action: "member.remove", Object: "member:" + id, Details: map[string]any{"keys": n}})
+		keys, err := tx.RevokeKeysOf(tenant, id)
+		if err != nil {
+			return err
+		}
+		shares, err := tx.RevokeSharesOf(tenant, id)
+		tx.Audit(tenant, artifact.AuditEntry{Action: "member.remove", Object: "member:" + id, Details: map[string]any{"keys": keys, "shares": shares}})
 		return err
 	})
 }

@@ -29,19 +29,25 @@ type Share struct {
 	Artifact string       // event id of the version, for ShareArtifact only
 	Position artifact.Seq // of the log; 0 shows what there is now
 	Creator  string       // as the audit log names it
+	Key      string       // that it was made with and ends with, or empty
+	Owner    string       // who that acts for, or empty
 	Created  time.Time
 	Expires  time.Time
 }
 
-// Caller returns who comes with the share.
+// Caller returns who comes with the share. It names who made it, because with
+// them the share ends.
 func (s *Share) Caller() *artifact.Caller {
-	return &artifact.Caller{Kind: artifact.CallerShare, Tenant: s.Tenant, Share: s.ID, Scopes: artifact.Scopes{artifact.Read}, Expires: s.Expires}
+	return &artifact.Caller{
+		Kind: artifact.CallerShare, Tenant: s.Tenant, User: s.Owner, Key: s.Key, Share: s.ID,
+		Scopes: artifact.Scopes{artifact.Read}, Expires: s.Expires,
+	}
 }
 
 func shareOf(s *store.Share) Share {
 	return Share{
 		ID: s.ID, Tenant: s.Tenant, Session: s.Session, Kind: ShareKind(s.Kind), Artifact: s.Artifact, Position: s.Position,
-		Creator: s.Creator, Created: s.Created, Expires: s.Expires,
+		Creator: s.Creator, Key: s.Key, Owner: s.Owner, Created: s.Created, Expires: s.Expires,
 	}
 }
 
@@ -50,9 +56,11 @@ const (
 	sharePurpose = "share"
 )
 
-// CreateShare makes a share as s says, except for ID, Creator and Created, and
-// returns the token that it is reached with. The token is a signature, so it is
-// kept nowhere. Errors are NotFound for the session, and Invalid.
+// CreateShare makes a share as s says, except for ID, Created and who made it,
+// and returns the token that it is reached with. The token is a signature, so it
+// is kept nowhere. Errors are NotFound for the session, Invalid, Denied for a
+// share that would last longer than the caller's key, and Unauthorized where
+// that is no longer good.
 func (a *Accounts) CreateShare(ctx context.Context, s Share) (Share, string, error) {
 	now := a.opt.Now()
 	switch s.Kind {
@@ -66,11 +74,19 @@ func (a *Accounts) CreateShare(ctx context.Context, s Share) (Share, string, err
 	case !s.Expires.After(now) || s.Expires.After(now.Add(maxShareLife)):
 		return Share{}, "", invalid("expires_in", "A share lasts at most a year")
 	}
+	c := artifact.CallerOf(ctx)
 	row := store.Share{
 		ID: auth.NewID("shr_"), Tenant: s.Tenant, Session: s.Session, Kind: string(s.Kind), Artifact: s.Artifact, Position: s.Position,
-		Creator: artifact.CallerOf(ctx).Actor(), Expires: s.Expires,
+		Creator: c.Actor(), Key: c.Key, Owner: c.User, Expires: s.Expires,
 	}
 	err := a.db.Tx(ctx, func(tx *store.Tx) error {
+		limit, err := a.makerEnds(ctx, tx)
+		if err == nil && outlasts(s.Expires, limit) {
+			err = tooLate("share", limit)
+		}
+		if err != nil {
+			return err
+		}
 		session, err := tx.Reads().SessionByKey(ctx, s.Session)
 		if err == nil && session.Tenant != s.Tenant {
 			err = store.ErrNoSession

@@ -67,6 +67,14 @@ func TestKeysAreBounded(t *testing.T) {
 	if got := h.made("/api/v2/keys", `{}`); fmt.Sprint(got["permissions"]) != "[read write delete run]" || got["expires_at"] != nil || got["name"] != "" {
 		t.Errorf("without a word: %v", got)
 	}
+	key, _ = h.newKey(`"permissions":["write","admin"],"expires_in":3600`)
+	brief := h.with(h.tokenOf(key))
+	brief.up("s", "a.txt", "a")
+	brief.want(brief.ask("POST", "/api/v2/keys", `{"expires_in":3601}`), 403, "AUTH_FORBIDDEN")
+	brief.want(brief.do("POST", "/api/sessions/s/shares", strings.NewReader(`{"expires_in":3601}`), "Content-Type", "application/json", "Authorization", "Bearer "+brief.bearer), 403, "")
+	if got := brief.made("/api/v2/keys", `{}`); got["expires_at"] == nil {
+		t.Errorf("a key that never ends, by one that does: %v", got)
+	}
 	foreign := h.tenant("pf_other")
 	theirs := objects(foreign.data(foreign.get("/api/v2/members"))["members"])[0]["id"]
 	for body, want := range map[string]string{

@@ -86,8 +86,8 @@ const (
 type Caller struct {
 	Kind    CallerKind
 	Tenant  string
-	User    string // "usr_…"; of an external issuer, its subject
-	Key     string // id of the API key that the token comes from
+	User    string // "usr_…"; of an external issuer, its subject; of a share, who made it
+	Key     string // id of the API key that the token, or the share, comes from
 	Client  string // OAuth client
 	Grant   string // what a refresh token or a code stands for; revoking it ends all of its tokens
 	Token   string // jti of the access token

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -228,7 +230,7 @@ func TestSigningKeysAndShares(t *testing.T) {
 			t.Errorf("SigningKeys = %v, %v; want one", got, err)
 		}
 		end := fromMicros(1 << 60)
-		s := Share{ID: "shr_1", Tenant: "pf_a", Session: 7, Kind: "zip", Artifact: "e", Position: 3, Creator: "key:k", Expires: end}
+		s := Share{ID: "shr_1", Tenant: "pf_a", Session: 7, Kind: "zip", Artifact: "e", Position: 3, Creator: "key:k", Key: "k", Owner: "usr_1", Expires: end}
 		if at, err := db.OldestShare(ctx, end.Add(-1)); !at.IsZero() || err != nil {
 			t.Errorf("oldest of no share %v, %v", at, err)
 		}
@@ -252,6 +254,80 @@ func TestSigningKeysAndShares(t *testing.T) {
 			t.Errorf("Share, %v (-want +got):\n%s", err, d)
 		}
 	})
+}
+
+// Shares end with the key or the user that made them, and no others.
+func TestRevokeShares(t *testing.T) {
+	eachDB(t, func(t *testing.T, db *DB) {
+		later := fromMicros(1 << 60)
+		shares := []Share{
+			{ID: "shr_1", Tenant: "pf_a", Key: "key_1", Owner: "usr_1", Expires: later},
+			{ID: "shr_2", Tenant: "pf_a", Key: "key_2", Owner: "usr_1", Expires: later},
+			{ID: "shr_3", Tenant: "pf_b", Key: "key_1", Owner: "usr_1", Expires: later},
+			{ID: "shr_4", Tenant: "pf_a", Owner: "usr_1", Expires: later},
+			{ID: "shr_5", Tenant: "pf_a", Expires: later},
+			{ID: "shr_6", Tenant: "pf_a", Key: "key_1", Owner: "usr_1", Expires: fromMicros(1)},
+		}
+		change(t, db, func(tx *Tx) (err error) {
+			for _, s := range shares {
+				err = errors.Join(err, tx.CreateShare(s))
+			}
+			return err
+		})
+		for _, step := range []struct {
+			by   func(*Tx) (int64, error)
+			n    int64
+			left string
+		}{
+			{func(tx *Tx) (int64, error) { return tx.RevokeSharesOfKey("pf_a", "") }, 0, "123456"},
+			{func(tx *Tx) (int64, error) { return tx.RevokeSharesOf("pf_a", "") }, 0, "123456"},
+			{func(tx *Tx) (int64, error) { return tx.RevokeSharesOfKey("pf_a", "key_1") }, 1, "23456"},
+			{func(tx *Tx) (int64, error) { return tx.RevokeSharesOf("pf_a", "usr_1") }, 2, "356"},
+			{func(tx *Tx) (int64, error) { return tx.RevokeSharesOf("pf_a", "usr_1") }, 0, "356"},
+		} {
+			change(t, db, func(tx *Tx) error {
+				if n, err := step.by(tx); n != step.n || err != nil {
+					return fmt.Errorf("%d shares were revoked, want %d, %w", n, step.n, err)
+				}
+				return nil
+			})
+			left := ""
+			for i, s := range shares {
+				got, err := db.Share(t.Context(), s.ID)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got.Revoked.IsZero() {
+					left += fmt.Sprint(i + 1)
+				}
+			}
+			if left != step.left {
+				t.Errorf("left are %s, want %s", left, step.left)
+			}
+		}
+	})
+}
+
+// Who revokes a key does not wait for all shares to be read.
+func TestSharesOfAKeyHaveAnIndex(t *testing.T) {
+	db, err := OpenSQLite(t.Context(), filepath.Join(t.TempDir(), "vitrine.db"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for whose, want := range map[string]string{madeWith: "USING INDEX shares_key (key_id=?)", madeBy: "USING INDEX shares_owner (owner=?)"} {
+		plan := ""
+		err := db.q.rows(t.Context(), "EXPLAIN QUERY PLAN UPDATE shares SET revoked = ? WHERE "+whose+goodShare, []any{1, "k", "pf_a", 1}, func(scan func(...any) error) error {
+			var id, parent, unused int
+			var line string
+			err := scan(&id, &parent, &unused, &line)
+			plan += line + "\n"
+			return err
+		})
+		if err != nil || !strings.Contains(plan, want) {
+			t.Errorf("%s: %v, plan:\n%s", whose, err, plan)
+		}
+	}
 }
 
 func TestPrune(t *testing.T) {

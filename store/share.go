@@ -17,6 +17,8 @@ type Share struct {
 	Artifact string       // event id, or empty
 	Position artifact.Seq // 0 shows what there is now
 	Creator  string
+	Key      string // API key that it was made with, or empty
+	Owner    string // who that acts for, or empty
 	Created  time.Time
 	Expires  time.Time
 	Revoked  time.Time
@@ -27,10 +29,10 @@ var ErrNoShare = artifact.Errorf(artifact.NotFound, "Share not found")
 
 func (r *Reads) shares(ctx context.Context, where string, args ...any) ([]Share, error) {
 	var list []Share
-	err := r.q.rows(ctx, "SELECT id, tenant, session, kind, artifact, position, creator, created, expires, revoked FROM shares WHERE "+where, args, func(scan func(...any) error) error {
+	err := r.q.rows(ctx, "SELECT id, tenant, session, kind, artifact, position, creator, key_id, owner, created, expires, revoked FROM shares WHERE "+where, args, func(scan func(...any) error) error {
 		var s Share
 		var created, expires, revoked int64
-		err := scan(&s.ID, &s.Tenant, &s.Session, &s.Kind, &s.Artifact, &s.Position, &s.Creator, &created, &expires, &revoked)
+		err := scan(&s.ID, &s.Tenant, &s.Session, &s.Kind, &s.Artifact, &s.Position, &s.Creator, &s.Key, &s.Owner, &created, &expires, &revoked)
 		s.Created, s.Expires, s.Revoked = fromMicros(created), fromMicros(expires), orNever(revoked)
 		list = append(list, s)
 		return err
@@ -66,8 +68,8 @@ func (r *Reads) OldestShare(ctx context.Context, at time.Time) (time.Time, error
 
 // CreateShare adds a share.
 func (tx *Tx) CreateShare(s Share) error {
-	_, err := tx.exec("INSERT INTO shares (id, tenant, session, kind, artifact, position, creator, created, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-		s.ID, s.Tenant, s.Session, s.Kind, s.Artifact, int64(s.Position), s.Creator, tx.now.UnixMicro(), micros(s.Expires))
+	_, err := tx.exec("INSERT INTO shares (id, tenant, session, kind, artifact, position, creator, key_id, owner, created, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		s.ID, s.Tenant, s.Session, s.Kind, s.Artifact, int64(s.Position), s.Creator, s.Key, s.Owner, tx.now.UnixMicro(), micros(s.Expires))
 	return err
 }
 
@@ -78,4 +80,29 @@ func (tx *Tx) RevokeShare(tenant string, session int64, id string) error {
 		return ErrNoShare
 	}
 	return err
+}
+
+// Whose shares a statement is about. That there is somebody is what their
+// indexes ask for.
+const (
+	madeWith  = "key_id = ? AND key_id > ''"
+	madeBy    = "owner = ? AND owner > ''"
+	goodShare = " AND tenant = ? AND revoked = 0 AND expires > ?"
+)
+
+// RevokeSharesOfKey ends the shares that were made with an API key and returns
+// how many were good.
+func (tx *Tx) RevokeSharesOfKey(tenant, key string) (int64, error) {
+	return tx.revokeShares(madeWith, tenant, key)
+}
+
+// RevokeSharesOf ends the shares that a user made, with whatever key or client,
+// and returns how many were good.
+func (tx *Tx) RevokeSharesOf(tenant, user string) (int64, error) {
+	return tx.revokeShares(madeBy, tenant, user)
+}
+
+func (tx *Tx) revokeShares(whose, tenant, id string) (int64, error) {
+	now := tx.now.UnixMicro()
+	return tx.exec("UPDATE shares SET revoked = ? WHERE "+whose+goodShare, now, id, tenant, now)
 }

@@ -126,7 +126,8 @@ CREATE TABLE counters (
 INSERT INTO counters (name, value) VALUES ('revocations', 0);
 
 -- Links for people without an account. session is the key, artifact an event
--- id or empty, position 0 where the link shows what there is now.
+-- id or empty, position 0 where the link shows what there is now. key_id and
+-- owner are those of who made it, with whom it ends; they may be empty.
 CREATE TABLE shares (
 	id       TEXT PRIMARY KEY,
 	tenant   TEXT {{ordered}} NOT NULL,
@@ -135,12 +136,16 @@ CREATE TABLE shares (
 	artifact TEXT NOT NULL,
 	position BIGINT NOT NULL,
 	creator  TEXT NOT NULL,
+	key_id   TEXT NOT NULL,
+	owner    TEXT NOT NULL,
 	created  BIGINT NOT NULL,
 	expires  BIGINT NOT NULL,
 	revoked  BIGINT NOT NULL DEFAULT 0
 );
 CREATE INDEX shares_session ON shares (session, id);
 CREATE INDEX shares_expires ON shares (expires);
+CREATE INDEX shares_key ON shares (key_id) WHERE key_id > '';
+CREATE INDEX shares_owner ON shares (owner) WHERE owner > '';
 
 -- Answers of requests that carried an Idempotency-Key.
 CREATE TABLE replays (
