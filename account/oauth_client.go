@@ -64,6 +64,10 @@ const (
 	responseTypeOne = "code"
 )
 
+// maxUnused is how many clients may be registered that nobody has let in yet.
+// Then the oldest of them go: anybody can register.
+const maxUnused = 10_000
+
 // RegisterClient registers a client. It returns what was kept, with what the
 // client left out filled in, [ErrInvalidRedirect] or [ErrInvalidMetadata].
 func (a *Accounts) RegisterClient(ctx context.Context, m Metadata) (Client, error) {
@@ -79,6 +83,9 @@ func (a *Accounts) RegisterClient(ctx context.Context, m Metadata) (Client, erro
 	c := Client{ID: auth.NewID(clientIDPrefix), Metadata: m}
 	err := a.db.Tx(ctx, func(tx *store.Tx) error {
 		c.Created = tx.Now()
+		if err := tx.TrimClients(maxUnused - 1); err != nil {
+			return err
+		}
 		return tx.CreateClient(store.Client{ID: c.ID, Metadata: text.String()})
 	})
 	return c, err

@@ -3,6 +3,7 @@ package account
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/vitrine-hq/vitrine/artifact"
@@ -13,6 +14,13 @@ import (
 // deviceLife is how long a request of the device flow waits for an answer.
 const deviceLife = 15 * time.Minute
 
+// How many requests may wait for an answer, of one client and of all. Anybody can
+// make them; guess.go counts on the latter.
+const (
+	maxClientDevices = 100
+	maxDevices       = 10_000
+)
+
 // Device is a request of the device flow, as its client sees it (RFC 8628 §3.2).
 type Device struct {
 	Code     string // to poll with; only its hash is kept
@@ -22,7 +30,8 @@ type Device struct {
 }
 
 // StartDevice begins a request of the device flow. Errors are
-// [ErrUnknownClient], [ErrUnauthorizedClient] and [ErrInvalidScope].
+// [ErrUnknownClient], [ErrUnauthorizedClient], [ErrInvalidScope], and a Limited
+// one while too many wait already.
 func (a *Accounts) StartDevice(ctx context.Context, client, scope string) (Device, error) {
 	c, err := a.clientFor(ctx, client, GrantDevice)
 	if err != nil {
@@ -34,6 +43,9 @@ func (a *Accounts) StartDevice(ctx context.Context, client, scope string) (Devic
 	}
 	d := Device{Code: auth.NewSecret(), Life: deviceLife, Interval: a.opt.DeviceInterval}
 	err = a.db.Tx(ctx, func(tx *store.Tx) error {
+		if err := roomForDevice(ctx, tx, c.ID); err != nil {
+			return err
+		}
 		for {
 			d.UserCode = auth.NewUserCode()
 			_, err := tx.Reads().DeviceCodeOf(ctx, d.UserCode)
@@ -50,6 +62,30 @@ func (a *Accounts) StartDevice(ctx context.Context, client, scope string) (Devic
 		}
 	})
 	return d, err
+}
+
+// roomForDevice returns a Limited error if too many requests wait for an answer,
+// of the client or in all. It clears what expired so long ago that no client asks
+// for it any more.
+func roomForDevice(ctx context.Context, tx *store.Tx, client string) error {
+	if _, err := tx.Prune(store.StaleDeviceCodes, tx.Now().Add(-deviceLife)); err != nil {
+		return err
+	}
+	for _, bound := range []struct {
+		client string
+		most   int
+	}{{client, maxClientDevices}, {"", maxDevices}} {
+		n, first, err := tx.Reads().DevicesPending(ctx, bound.client, tx.Now())
+		if err != nil {
+			return err
+		}
+		if n >= bound.most {
+			e := artifact.Errorf(artifact.Limited, "Too many devices wait for an answer")
+			e.Facts = map[string]any{"retry_after": int(math.Ceil(first.Sub(tx.Now()).Seconds()))}
+			return e
+		}
+	}
+	return nil
 }
 
 // DeviceView is a request of the device flow that waits for a person.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -224,6 +225,20 @@ func TestDeviceFlowGolden(t *testing.T) {
 		t.Error("an access token outlives its grant")
 	}
 	h.wantOAuth(renew("client_id", client), 400, "invalid_grant")
+}
+
+// TestManyDevices: who starts without end is told when there will be room.
+func TestManyDevices(t *testing.T) {
+	h := open(t)
+	client := h.client()
+	for range 100 {
+		h.device(client, "read")
+	}
+	a := h.wantOAuth(h.fields("/oauth/device_authorization", "client_id", client), 429, "temporarily_unavailable")
+	if wait, _ := strconv.Atoi(a.Header.Get("Retry-After")); wait < 800 || wait > 900 {
+		t.Errorf("Retry-After %q", a.Header.Get("Retry-After"))
+	}
+	h.device(h.client(), "read")
 }
 
 func TestDeviceDenied(t *testing.T) {

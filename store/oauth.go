@@ -39,6 +39,19 @@ func (tx *Tx) CreateClient(c Client) error {
 	return err
 }
 
+// TrimClients removes the oldest of the clients that nobody let in yet, so that
+// at most so many are left. One that a device waits for is held. Where there are
+// far too many, a call removes some of them.
+func (tx *Tx) TrimClients(most int) error {
+	var have int
+	if err := tx.s.row(tx.ctx, "SELECT COUNT(*) FROM clients WHERE used = 0", nil, &have); err != nil || have <= most {
+		return err
+	}
+	_, err := tx.exec("DELETE FROM clients WHERE used = 0 AND id IN (SELECT id FROM clients WHERE used = 0 AND held <= ? ORDER BY created, id LIMIT ?)",
+		tx.now.UnixMicro(), min(have-most, maxPruned))
+	return err
+}
+
 // UseClient notes that somebody let the client in, so that it stays, or returns
 // [ErrNoClient].
 func (tx *Tx) UseClient(id string) error {
@@ -101,10 +114,27 @@ func (r *Reads) DeviceCodeOf(ctx context.Context, userCode string) (DeviceCode, 
 	return r.deviceCode(ctx, "user_code = ?", userCode)
 }
 
-// CreateDeviceCode adds a request that waits for an answer.
+// DevicesPending returns how many requests wait for an answer now, of a client or,
+// if that is empty, of all; and when the first of them will have expired.
+func (r *Reads) DevicesPending(ctx context.Context, client string, now time.Time) (n int, first time.Time, err error) {
+	const pending = "SELECT COUNT(*), COALESCE(MIN(expires), 0) FROM device_codes WHERE state = 'pending' AND expires > ?"
+	query, args := pending, []any{now.UnixMicro()}
+	if client != "" {
+		query, args = pending+" AND client = ?", append(args, client)
+	}
+	var expires int64
+	err = r.q.row(ctx, query, args, &n, &expires)
+	return n, orNever(expires), r.d.explain(err)
+}
+
+// CreateDeviceCode adds a request that waits for an answer, and holds its client
+// for as long.
 func (tx *Tx) CreateDeviceCode(c DeviceCode) error {
 	_, err := tx.exec("INSERT INTO device_codes (hash, user_code, client, scopes, created, expires, pause, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
 		c.Hash, c.UserCode, c.Client, c.Scopes.String(), tx.now.UnixMicro(), micros(c.Expires), c.Pause.Microseconds(), DevicePending)
+	if err == nil {
+		_, err = tx.exec("UPDATE clients SET held = ? WHERE id = ? AND used = 0 AND held < ?", micros(c.Expires), c.Client, micros(c.Expires))
+	}
 	return err
 }
 

@@ -47,6 +47,94 @@ func TestClients(t *testing.T) {
 	})
 }
 
+// TestTrimClients keeps who was let in, who a device waits for, and the newest of
+// the others.
+func TestTrimClients(t *testing.T) {
+	eachDB(t, func(t *testing.T, db *DB) {
+		const n = 600
+		now := change(t, db, func(tx *Tx) error {
+			for i := range n {
+				if err := tx.CreateClient(Client{ID: fmt.Sprintf("dyn_%03d", i), Metadata: "{}"}); err != nil {
+					return err
+				}
+			}
+			return errors.Join(tx.UseClient("dyn_000"),
+				tx.CreateDeviceCode(DeviceCode{Hash: "h1", UserCode: "a", Client: "dyn_001", Expires: tx.Now().Add(time.Hour)}),
+				tx.CreateDeviceCode(DeviceCode{Hash: "h2", UserCode: "b", Client: "dyn_001", Expires: tx.Now().Add(time.Minute)}),
+				tx.CreateDeviceCode(DeviceCode{Hash: "h3", UserCode: "c", Client: "dyn_002", Expires: tx.Now().Add(-time.Second)}))
+		})
+		left := func() (ids []string) {
+			for i := range n {
+				if _, err := db.Client(t.Context(), fmt.Sprintf("dyn_%03d", i)); err == nil {
+					ids = append(ids, fmt.Sprintf("dyn_%03d", i))
+				} else if !errors.Is(err, ErrNoClient) {
+					t.Fatal(err)
+				}
+			}
+			return ids
+		}
+		for _, row := range []struct{ most, left int }{{n, n}, {n - 1, n}, {n - 2, n - 1}, {3, n - 1 - maxPruned}, {3, 4}, {3, 4}, {0, 2}} {
+			change(t, db, func(tx *Tx) error { return tx.TrimClients(row.most) })
+			ids := left()
+			if len(ids) != row.left || ids[0] != "dyn_000" || ids[1] != "dyn_001" || row.left == 4 && ids[3] != "dyn_599" {
+				t.Errorf("at most %d: %d are left, want %d: %v", row.most, len(ids), row.left, ids[:min(4, len(ids))])
+			}
+		}
+		// Of who waits, the end counts.
+		for _, row := range []struct {
+			before time.Duration
+			left   int
+		}{{time.Hour, 2}, {time.Hour + time.Microsecond, 1}} {
+			change(t, db, func(tx *Tx) error {
+				_, err := tx.Prune(StaleClients, now.Add(row.before))
+				return err
+			})
+			if ids := left(); len(ids) != row.left {
+				t.Errorf("before %v: %v are left, want %d", row.before, ids, row.left)
+			}
+		}
+	})
+}
+
+// decided answers a request, and reports whether it waited.
+func decided(t *testing.T, db *DB, c DeviceCode) (ok bool, err error) {
+	t.Helper()
+	err = db.Tx(t.Context(), func(tx *Tx) (err error) { ok, err = tx.DecideDeviceCode(c); return err })
+	return ok, err
+}
+
+func TestDevicesPending(t *testing.T) {
+	eachDB(t, func(t *testing.T, db *DB) {
+		now := change(t, db, func(tx *Tx) error {
+			for i, c := range []DeviceCode{
+				{Client: "dyn_1", Expires: tx.Now().Add(-time.Second)}, {Client: "dyn_1", Expires: tx.Now()}, {Client: "dyn_1", Expires: tx.Now().Add(3 * time.Second)},
+				{Client: "dyn_1", Expires: tx.Now().Add(2 * time.Second)}, {Client: "dyn_2", Expires: tx.Now().Add(time.Second)}, {Client: "dyn_2", Expires: tx.Now().Add(time.Second)},
+			} {
+				c.Hash, c.UserCode = fmt.Sprint("h", i), fmt.Sprint("u", i)
+				if err := tx.CreateDeviceCode(c); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if ok, err := decided(t, db, DeviceCode{UserCode: "u5", State: DeviceApproved}); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		for client, want := range map[string]struct {
+			n     int
+			first time.Duration
+		}{"dyn_1": {2, 2 * time.Second}, "dyn_2": {1, time.Second}, "": {3, time.Second}} {
+			n, first, err := db.DevicesPending(t.Context(), client, now)
+			if n != want.n || first.Sub(now) != want.first || err != nil {
+				t.Errorf("of %q %d wait, the first until %v, %v; want %+v", client, n, first, err, want)
+			}
+		}
+		if n, first, err := db.DevicesPending(t.Context(), "dyn_3", now); n != 0 || !first.IsZero() || err != nil {
+			t.Errorf("of nobody %d wait, %v, %v", n, first, err)
+		}
+	})
+}
+
 // one counts how many of 20 who try at once succeed.
 func one(t *testing.T, db *DB, try func(*Tx) (bool, error)) {
 	t.Helper()

@@ -60,14 +60,16 @@ CREATE TABLE grants (
 );
 CREATE INDEX grants_expires ON grants (expires);
 
--- OAuth clients, as they registered themselves (RFC 7591). metadata is JSON.
+-- OAuth clients, as they registered themselves (RFC 7591). metadata is JSON;
+-- held is how long devices may wait for one that nobody has let in.
 CREATE TABLE clients (
 	id       TEXT PRIMARY KEY,
 	metadata TEXT NOT NULL,
 	created  BIGINT NOT NULL,
-	used     BIGINT NOT NULL DEFAULT 0
+	used     BIGINT NOT NULL DEFAULT 0,
+	held     BIGINT NOT NULL DEFAULT 0
 );
-CREATE INDEX clients_unused ON clients (created) WHERE used = 0;
+CREATE INDEX clients_unused ON clients (created, held) WHERE used = 0;
 
 -- Requests of the device flow (RFC 8628). grant_id is set once the code was
 -- exchanged.
@@ -86,7 +88,8 @@ CREATE TABLE device_codes (
 	key_id      TEXT NOT NULL DEFAULT '',
 	grant_id    TEXT NOT NULL DEFAULT ''
 );
-CREATE INDEX device_codes_expires ON device_codes (expires);
+CREATE INDEX device_codes_expires ON device_codes (expires, state);
+CREATE INDEX device_codes_pending ON device_codes (client, expires) WHERE state = 'pending';
 
 -- Authorization codes (RFC 6749, RFC 7636).
 CREATE TABLE auth_codes (
