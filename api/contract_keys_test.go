@@ -154,3 +154,27 @@ func TestTenantUsage(t *testing.T) {
 	h.data(h.do("DELETE", at("/a.md"), nil))
 	h.data(h.save("/c.md", "1234"))
 }
+
+// Metadata of artifacts is used too, but no part of their size.
+func TestUsageOfMetadata(t *testing.T) {
+	each(t, func(t *testing.T, h *house) {
+		used := func(want float64) {
+			t.Helper()
+			if got := asMap(h.data(h.get("/api/v2/tenant"))["usage"]); got["bytes"] != want {
+				t.Errorf("used %v, want %v", got["bytes"], want)
+			}
+		}
+		h.data(h.save("/a.md", "123", `,"metadata":{"k": 1}`))
+		used(3 + 7)
+		if files := objects(h.data(h.get(library + "/list"))["files"]); len(files) != 1 || files[0]["size"] != 3.0 {
+			t.Errorf("listed %v", files)
+		}
+		h.limit(10+3+8, 0, 0)
+		h.want(h.ask("PATCH", at("/a.md"), `{"metadata":{"k":"<"}}`), 507, "BIZ_QUOTA_EXCEEDED") // stored as \u003c
+		used(10)
+		h.data(h.ask("PATCH", at("/a.md"), `{"metadata":{"k":12}}`))
+		used(10 + 3 + 8)
+		h.data(h.do("DELETE", at("/a.md"), nil))
+		used(0)
+	})
+}

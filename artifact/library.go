@@ -23,7 +23,7 @@ const (
 )
 
 // MaxVersions is how many versions of a path artifact are kept: with each new
-// one beyond that the oldest loses its bytes.
+// one beyond that the oldest loses its bytes and its metadata.
 const MaxVersions = 500
 
 // What a scanner said of a content. Empty means that none was asked.
@@ -36,7 +36,7 @@ const (
 
 // Quota is what a tenant may use; 0 is no limit.
 type Quota struct {
-	Bytes     int64 // of every version that is kept
+	Bytes     int64 // of every version that is kept, and of metadata as it is stored
 	Files     int64 // uploads, live workspace files, library artifacts
 	Sessions  int64
 	Followers int64 // open streams, on each node

@@ -192,6 +192,21 @@ func TestArchiveLargerThanTheQuotaSavesNothing(t *testing.T) {
 	if in, err := take(false, "b", "1", "a", "1234567"); err != nil || in.Files != 1 || len(in.Skipped) != 1 {
 		t.Errorf("with the large one skipped: %+v, %v", in, err)
 	}
+	list := `{"path":"c","metadata": {"k":1}}`
+	if _, err := take(false, "c", "", archiveList, list); artifact.KindOf(err) != artifact.Full {
+		t.Errorf("7 bytes of metadata where 6 are left: %v, want Full", err)
+	}
+	if in, err := take(false, "c", "", "a", "1234567", archiveList, list+"\n"+`{"path":"a","metadata":{"k":"long"}}`); artifact.KindOf(err) != artifact.Full {
+		t.Errorf("with another one skipped: %+v, %v, want Full", in, err)
+	}
+	limit = 13
+	if err := s.db.Tx(t.Context(), func(tx *store.Tx) error { return tx.SetQuota(tenant, &limit, nil, nil, nil) }); err != nil {
+		t.Fatal(err)
+	}
+	if in, err := take(false, "c", "", "a", "1234567", archiveList, list+"\n"+`{"path":"a","metadata":{"k":"long"}}`); err != nil || in.Files != 1 {
+		t.Errorf("7 bytes of metadata where 7 are left: %+v, %v", in, err)
+	}
+	s.sound()
 }
 
 func TestArchiveWithALargeDirectory(t *testing.T) {

@@ -106,6 +106,19 @@ func (a *listedFile) decoded() (m map[string]any) {
 	return m
 }
 
+// stored returns how many bytes the metadata uses of a quota.
+func (a *listedFile) stored() int64 {
+	m := a.decoded()
+	if len(m) == 0 {
+		return 0
+	}
+	b, err := json.Marshal(m)
+	if err != nil {
+		return 0 // the save tells why
+	}
+	return int64(len(b))
+}
+
 // tooLong says whether there is more metadata than a save may bring. What an
 // export has spelled longer than it came counts as it came.
 func (a *listedFile) tooLong() bool {
@@ -137,13 +150,13 @@ func (in *importing) look(ctx context.Context, zr *zip.Reader, packed int64) err
 	if err := in.plan(zr, packed); err != nil {
 		return err
 	}
-	if err := in.room(ctx); err != nil {
-		return err
-	}
 	if in.list != nil {
 		if err := in.read(ctx, in.list); err != nil {
 			return err
 		}
+	}
+	if err := in.room(ctx); err != nil {
+		return err
 	}
 	for _, file := range in.files {
 		if err := in.test(ctx, file); err != nil {
@@ -215,6 +228,10 @@ func (in *importing) room(ctx context.Context) error {
 		return err
 	}
 	need := store.Usage{Bytes: int64(in.total)}
+	for _, f := range in.files {
+		said := in.said[f.Name]
+		need.Bytes += said.stored()
+	}
 	full := t.Allows(need)
 	if full == nil || in.replace {
 		return full
@@ -222,7 +239,8 @@ func (in *importing) room(ctx context.Context) error {
 	for _, f := range in.files {
 		_, err := in.d.File(ctx, in.tenant, in.paths[f], 0)
 		if err == nil {
-			need.Bytes -= int64(f.UncompressedSize64)
+			said := in.said[f.Name]
+			need.Bytes -= int64(f.UncompressedSize64) + said.stored()
 		} else if !errors.Is(err, ErrNoFile) {
 			return err
 		}

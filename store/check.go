@@ -30,20 +30,26 @@ func (r *Reads) AllStored(ctx context.Context, last Stored, n int) ([]Stored, er
 }
 
 // LogFaults returns a sentence for each log that has a gap or reaches beyond
-// the position its session stands at, for each small content that no row
-// names, and for each tenant whose usage is counted wrongly.
+// the position its session stands at, or whose bytes are counted wrongly, for
+// each small content that no row names, and for each tenant whose usage is not
+// what its logs say.
 func (r *Reads) LogFaults(ctx context.Context) ([]string, error) {
 	var faults []string
-	const logs = "SELECT s.tenant, s.id, s.last_seq - s.first_seq + 1, COUNT(e.seq), COALESCE(MAX(e.seq), s.last_seq), s.last_seq" +
-		" FROM sessions s LEFT JOIN events e ON e.session = s.key AND e.seq >= s.first_seq GROUP BY s.key, s.tenant, s.id, s.first_seq, s.last_seq"
+	const logs = "SELECT s.tenant, s.id, s.last_seq - s.first_seq + 1, COUNT(CASE WHEN e.seq >= s.first_seq THEN 1 END), COALESCE(MAX(e.seq), s.last_seq), s.last_seq, s.size, s.extra," +
+		" COALESCE(SUM(CASE WHEN e.blob > '' THEN e.size ELSE 0 END), 0), COALESCE(SUM(CASE WHEN e.attachment IS NOT NULL THEN octet_length(e.data) ELSE 0 END), 0)" +
+		" FROM sessions s LEFT JOIN events e ON e.session = s.key GROUP BY s.key, s.tenant, s.id, s.first_seq, s.last_seq, s.size, s.extra"
 	err := r.q.rows(ctx, logs, nil, func(scan func(...any) error) error {
 		var tenant, id string
 		var want, got, highest, last int64
-		if err := scan(&tenant, &id, &want, &got, &highest, &last); err != nil {
+		var said, sum growth
+		if err := scan(&tenant, &id, &want, &got, &highest, &last, &said.size, &said.extra, &sum.size, &sum.extra); err != nil {
 			return err
 		}
 		if want != got || highest > last {
 			faults = append(faults, fmt.Sprintf("session %s of %s: the log holds %d entries up to %d, it should hold %d up to %d", id, tenant, got, highest, want, last))
+		}
+		if said != sum {
+			faults = append(faults, fmt.Sprintf("session %s of %s: its versions have %d bytes and %d of metadata, it counts %d and %d", id, tenant, sum.size, sum.extra, said.size, said.extra))
 		}
 		return nil
 	})

@@ -183,7 +183,7 @@ func eventSeq(id string) (artifact.Seq, bool) {
 
 // Append adds an entry that tells of no file. It sets e.Seq and e.At.
 func (tx *Tx) Append(key int64, e *artifact.Entry) error {
-	seq, err := tx.next(key, 0, 0, 0)
+	seq, err := tx.next(key, growth{})
 	if err != nil {
 		return err
 	}
@@ -193,18 +193,26 @@ func (tx *Tx) Append(key int64, e *artifact.Entry) error {
 	return err
 }
 
+// growth is what an entry adds to what its log holds. What counts against a
+// quota is the sum of size and extra.
+type growth struct {
+	attachments, artifacts int64 // files
+	size                   int64 // bytes of contents
+	extra                  int64 // bytes of metadata, as they are stored
+}
+
 // next takes the next position of a log. The row lock it takes makes commits
 // of one session serial, so positions become visible in order, without gaps.
-func (tx *Tx) next(key, attachments, artifacts, size int64) (artifact.Seq, error) {
+func (tx *Tx) next(key int64, g growth) (artifact.Seq, error) {
 	var seq int64
 	var tenant string
-	err := tx.s.row(tx.ctx, "UPDATE sessions SET last_seq = last_seq + 1, updated = ?, attachments = attachments + ?, artifacts = artifacts + ?, size = size + ? WHERE key = ? RETURNING last_seq, tenant",
-		[]any{tx.now.UnixMicro(), attachments, artifacts, size, key}, &seq, &tenant)
+	err := tx.s.row(tx.ctx, "UPDATE sessions SET last_seq = last_seq + 1, updated = ?, attachments = attachments + ?, artifacts = artifacts + ?, size = size + ?, extra = extra + ? WHERE key = ? RETURNING last_seq, tenant",
+		[]any{tx.now.UnixMicro(), g.attachments, g.artifacts, g.size, g.extra, key}, &seq, &tenant)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, ErrNoSession
 	}
 	tx.woken = append(tx.woken, key)
-	tx.use(tenant, Usage{Bytes: size, Files: attachments + artifacts})
+	tx.use(tenant, Usage{Bytes: g.size + g.extra, Files: g.attachments + g.artifacts})
 	return artifact.Seq(seq), err
 }
 
@@ -214,21 +222,21 @@ func (tx *Tx) next(key, attachments, artifacts, size int64) (artifact.Seq, error
 // error is Exists.
 // content, if not nil, is kept in the database and v.Key is set to say so.
 func (tx *Tx) AppendVersion(key int64, v *artifact.Version, content []byte) error {
-	typ, attachments, artifacts := artifact.TypeArtifact, int64(0), int64(0)
+	extra, err := encodeExtra(v)
+	if err != nil {
+		return err
+	}
+	typ, g := artifact.TypeArtifact, growth{size: v.Size, extra: int64(len(extra))}
 	switch {
 	case v.Upload():
-		typ, attachments = artifact.TypeUpload, 1
+		typ, g.attachments = artifact.TypeUpload, 1
 	case v.Change == artifact.Created:
-		artifacts = 1
+		g.artifacts = 1
 	case v.Change == artifact.Deleted:
-		artifacts = -1
-	}
-	size := v.Size
-	if v.Change == artifact.Deleted {
-		size = 0
+		g.artifacts, g.size = -1, 0
 	}
 	follows := v.Seq
-	seq, err := tx.next(key, attachments, artifacts, size)
+	seq, err := tx.next(key, g)
 	if err != nil {
 		return err
 	}
@@ -244,7 +252,7 @@ func (tx *Tx) AppendVersion(key int64, v *artifact.Version, content []byte) erro
 			return err
 		}
 	}
-	return tx.insertVersion(key, typ, v)
+	return tx.insertVersion(key, typ, v, extra)
 }
 
 // insertContent keeps content, if not nil, in the database and sets v.Key to
@@ -258,16 +266,22 @@ func (tx *Tx) insertContent(key int64, v *artifact.Version, content []byte) erro
 	return err
 }
 
-// insertVersion writes the row of an entry that tells of a file.
-func (tx *Tx) insertVersion(key int64, typ string, v *artifact.Version) error {
-	extra := ""
-	if len(v.Extra) > 0 {
-		b, err := json.Marshal(v.Extra)
-		if err != nil {
-			return fmt.Errorf("encode extra: %w", err)
-		}
-		extra = string(b)
+// encodeExtra returns the metadata of a version as its row keeps it. Its length
+// is what it uses of a quota.
+func encodeExtra(v *artifact.Version) (string, error) {
+	if len(v.Extra) == 0 {
+		return "", nil
 	}
+	b, err := json.Marshal(v.Extra)
+	if err != nil {
+		return "", fmt.Errorf("encode extra: %w", err)
+	}
+	return string(b), nil
+}
+
+// insertVersion writes the row of an entry that tells of a file. extra is what
+// encodeExtra returned.
+func (tx *Tx) insertVersion(key int64, typ string, v *artifact.Version, extra string) error {
 	_, err := tx.exec("INSERT INTO events (session, seq, type, at, data, attachment, event_id, change, until, path, mime, source, node, size, sha256, blob, stat, version, scan, owner) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		key, int64(v.Seq), typ, tx.now.UnixMicro(), extra, v.Attachment, v.EventID, string(v.Change), int64(v.Until),
 		v.Path, v.MIME, v.Source, v.Node, v.Size, v.SHA256, v.Key, v.Stat, null(v.Number), null(v.Scan), null(v.Owner))

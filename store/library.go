@@ -129,17 +129,21 @@ func childFolder(below string) (name string, deeper bool) {
 // version of the one that v.Attachment names and that must stand at the v.Seq
 // given. Otherwise, and where another artifact stands at the path, the error is
 // Exists. It sets what AppendVersion sets, and v.Number. The oldest version
-// beyond [artifact.MaxVersions] loses its bytes.
+// beyond [artifact.MaxVersions] loses its bytes and its metadata.
 func (tx *Tx) AppendFile(lib int64, v *artifact.Version, content []byte) error {
-	follows, files, freed := v.Seq, int64(1), int64(0)
+	extra, err := encodeExtra(v)
+	if err != nil {
+		return err
+	}
+	follows, g := v.Seq, growth{artifacts: 1, size: v.Size, extra: int64(len(extra))}
 	if v.Change == artifact.Updated {
-		files = 0
-		var err error
-		if freed, err = tx.dropVersion(lib, v.Attachment, v.Number+1-artifact.MaxVersions); err != nil {
+		freed, err := tx.dropVersion(lib, v.Attachment, v.Number+1-artifact.MaxVersions)
+		if err != nil {
 			return err
 		}
+		g = growth{size: g.size - freed.size, extra: g.extra - freed.extra}
 	}
-	seq, err := tx.next(lib, 0, files, v.Size-freed)
+	seq, err := tx.next(lib, g)
 	if err != nil {
 		return err
 	}
@@ -153,7 +157,7 @@ func (tx *Tx) AppendFile(lib int64, v *artifact.Version, content []byte) error {
 			return err
 		}
 	}
-	return tx.insertVersion(lib, artifact.TypeSaved, v)
+	return tx.insertVersion(lib, artifact.TypeSaved, v, extra)
 }
 
 // place gives a version of the library its position.
@@ -162,15 +166,19 @@ func (tx *Tx) place(v *artifact.Version, seq artifact.Seq) {
 	v.Source, v.Node = artifact.SourceLibrary, tx.caller.Actor()
 }
 
-// dropVersion forgets the bytes of one version and returns how many there were.
-func (tx *Tx) dropVersion(lib int64, id string, number int64) (freed int64, err error) {
+// dropVersion forgets the bytes and the metadata of one version and returns how
+// much that was.
+func (tx *Tx) dropVersion(lib int64, id string, number int64) (freed growth, err error) {
 	if number < 1 {
-		return 0, nil
+		return freed, nil
 	}
 	var seq int64
-	err = tx.s.row(tx.ctx, "UPDATE events SET blob = '' WHERE session = ? AND attachment = ? AND version = ? AND blob > '' RETURNING seq, size", []any{lib, id, number}, &seq, &freed)
+	err = tx.s.row(tx.ctx, "UPDATE events SET blob = '' WHERE session = ? AND attachment = ? AND version = ? AND blob > '' RETURNING seq, size, octet_length(data)", []any{lib, id, number}, &seq, &freed.size, &freed.extra)
 	if errNoRows(err) {
-		return 0, nil
+		return freed, nil
+	}
+	if err == nil {
+		_, err = tx.exec("UPDATE events SET data = '' WHERE session = ? AND seq = ?", lib, seq)
 	}
 	if err == nil {
 		_, err = tx.exec("DELETE FROM contents WHERE owner = ? AND n = ?", lib, seq)
@@ -179,10 +187,15 @@ func (tx *Tx) dropVersion(lib int64, id string, number int64) (freed int64, err 
 }
 
 // MoveFile gives the artifact v, which must stand, another path. Its history
-// stays with it: the new entry takes over the content and the number of the
-// version that stood. An artifact at the path is an Exists error.
+// stays with it: the new entry takes over the content, the metadata and the
+// number of the version that stood, so that a move uses nothing. An artifact at
+// the path is an Exists error.
 func (tx *Tx) MoveFile(lib int64, v *artifact.Version, to artifact.Path, mime string) error {
-	seq, err := tx.next(lib, 0, 0, 0)
+	extra, err := encodeExtra(v)
+	if err != nil {
+		return err
+	}
+	seq, err := tx.next(lib, growth{})
 	if err != nil {
 		return err
 	}
@@ -192,7 +205,7 @@ func (tx *Tx) MoveFile(lib int64, v *artifact.Version, to artifact.Path, mime st
 	if err := tx.supersede(lib, v, from); err != nil {
 		return err
 	}
-	if _, err := tx.exec("UPDATE events SET blob = '' WHERE session = ? AND seq = ?", lib, int64(from)); err != nil {
+	if _, err := tx.exec("UPDATE events SET blob = '', data = '' WHERE session = ? AND seq = ?", lib, int64(from)); err != nil {
 		return err
 	}
 	if InRow(v.Key) {
@@ -201,12 +214,12 @@ func (tx *Tx) MoveFile(lib int64, v *artifact.Version, to artifact.Path, mime st
 		}
 		v.Key = rowKey(lib, seq)
 	}
-	return tx.insertVersion(lib, artifact.TypeMoved, v)
+	return tx.insertVersion(lib, artifact.TypeMoved, v, extra)
 }
 
 // DeleteFile deletes the artifact v, which must stand, with all of its
-// versions: nothing can reach it any more, and their bytes in rows are gone. It
-// returns the keys of the blobs that no row names any more.
+// versions: nothing can reach it any more, and their bytes in rows are gone, as
+// is their metadata. It returns the keys of the blobs that no row names any more.
 func (tx *Tx) DeleteFile(lib int64, v *artifact.Version) (blobs []string, err error) {
 	_, err = tx.exec("DELETE FROM contents WHERE owner = ? AND n IN (SELECT seq FROM events WHERE session = ? AND attachment = ? AND version IS NOT NULL AND blob > '')", lib, lib, v.Attachment)
 	if err != nil {
@@ -216,7 +229,7 @@ func (tx *Tx) DeleteFile(lib int64, v *artifact.Version) (blobs []string, err er
 	if err != nil {
 		return nil, err
 	}
-	seq, err := tx.next(lib, 0, -1, -freed)
+	seq, err := tx.next(lib, growth{artifacts: -1, size: -freed.size, extra: -freed.extra})
 	if err != nil {
 		return nil, err
 	}
@@ -226,24 +239,25 @@ func (tx *Tx) DeleteFile(lib int64, v *artifact.Version) (blobs []string, err er
 	if err := tx.supersede(lib, v, from); err != nil {
 		return nil, err
 	}
-	return blobs, tx.insertVersion(lib, artifact.TypeRemoved, v)
+	return blobs, tx.insertVersion(lib, artifact.TypeRemoved, v, "")
 }
 
-// forgetVersions takes the bytes from every version of an artifact. It returns
-// how many there were, and the keys of those in the bucket.
-func (tx *Tx) forgetVersions(lib int64, id string) (freed int64, blobs []string, err error) {
+// forgetVersions takes bytes and metadata from every version of an artifact. It
+// returns how much that was, and the keys of the blobs in the bucket.
+func (tx *Tx) forgetVersions(lib int64, id string) (freed growth, blobs []string, err error) {
 	const where = " WHERE session = ? AND attachment = ? AND version IS NOT NULL AND blob > ''"
-	err = tx.s.rows(tx.ctx, "SELECT size, blob FROM events"+where, []any{lib, id}, func(scan func(...any) error) error {
-		var size int64
+	err = tx.s.rows(tx.ctx, "SELECT size, octet_length(data), blob FROM events"+where, []any{lib, id}, func(scan func(...any) error) error {
+		var size, extra int64
 		var key string
-		err := scan(&size, &key)
-		if freed += size; !InRow(key) {
+		err := scan(&size, &extra, &key)
+		freed.size, freed.extra = freed.size+size, freed.extra+extra
+		if !InRow(key) {
 			blobs = append(blobs, key)
 		}
 		return err
 	})
 	if err == nil {
-		_, err = tx.exec("UPDATE events SET blob = ''"+where, lib, id)
+		_, err = tx.exec("UPDATE events SET blob = '', data = ''"+where, lib, id)
 	}
 	return freed, blobs, err
 }

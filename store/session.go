@@ -296,7 +296,7 @@ func (tx *Tx) DeleteSession(key int64) (Tombstone, error) {
 	}
 	t := Tombstone{Key: key, LastSeq: e.Seq, Deleted: tx.now.UTC()}
 	freed := Usage{Sessions: 1}
-	err := tx.s.row(tx.ctx, "DELETE FROM sessions WHERE key = ? RETURNING tenant, id, attachments + artifacts, size", []any{key}, &t.Tenant, &t.ID, &freed.Files, &freed.Bytes)
+	err := tx.s.row(tx.ctx, "DELETE FROM sessions WHERE key = ? RETURNING tenant, id, attachments + artifacts, size + extra", []any{key}, &t.Tenant, &t.ID, &freed.Files, &freed.Bytes)
 	if err != nil {
 		return Tombstone{}, err
 	}

@@ -11,7 +11,7 @@ import (
 
 // Usage is what a tenant uses, or what a transaction adds to that.
 type Usage struct {
-	Bytes    int64 // of every version that is kept
+	Bytes    int64 // of every version that is kept, and of what is kept as metadata of files
 	Files    int64 // uploads, live workspace files, library artifacts
 	Sessions int64
 }
@@ -178,7 +178,7 @@ func (tx *Tx) oneTenant(query string, args ...any) error {
 // what its logs say.
 func (r *Reads) UsageFaults(ctx context.Context) ([]string, error) {
 	var faults []string
-	const query = "SELECT t.id, t.bytes, t.files, t.sessions, COALESCE(SUM(s.size), 0), COALESCE(SUM(s.attachments + s.artifacts), 0), COUNT(CASE WHEN s." + notALog + " THEN 1 END)" +
+	const query = "SELECT t.id, t.bytes, t.files, t.sessions, COALESCE(SUM(s.size + s.extra), 0), COALESCE(SUM(s.attachments + s.artifacts), 0), COUNT(CASE WHEN s." + notALog + " THEN 1 END)" +
 		" FROM tenants t LEFT JOIN sessions s ON s.tenant = t.id WHERE t.deleted = 0 GROUP BY t.id, t.bytes, t.files, t.sessions"
 	err := r.q.rows(ctx, query, nil, func(scan func(...any) error) error {
 		var id string

@@ -1,3 +1,8 @@
+-- size counts the bytes of contents, extra those of what is kept with files
+-- beside them: the data of their entries.
+ALTER TABLE sessions ADD COLUMN extra BIGINT NOT NULL DEFAULT 0;
+UPDATE sessions SET extra = (SELECT COALESCE(SUM(octet_length(e.data)), 0) FROM events e WHERE e.session = sessions.key AND e.attachment IS NOT NULL);
+
 -- What a tenant may use and what it uses. A limit that is NULL is the server's
 -- default, 0 is none. A tenant that was deleted keeps its row, so that nobody
 -- gets its id.
@@ -16,7 +21,7 @@ CREATE TABLE tenants (
 	max_followers BIGINT
 );
 INSERT INTO tenants (id, created, bytes, files, sessions)
-	SELECT tenant, MIN(created), SUM(size), SUM(attachments + artifacts), COUNT(*) FROM sessions GROUP BY tenant;
+	SELECT tenant, MIN(created), SUM(size + extra), SUM(attachments + artifacts), COUNT(*) FROM sessions GROUP BY tenant;
 
 CREATE TABLE users (
 	id      TEXT PRIMARY KEY,
