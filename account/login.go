@@ -87,56 +87,6 @@ func (a *Accounts) checkKey(ctx context.Context, key string) (k store.Key, err e
 	return store.Key{}, fmt.Errorf("%w: %w", auth.ErrBadCredentials, err)
 }
 
-// refusal is a key that was not good. The tenant is told of it, if there is one,
-// while the answer is on its way: the time that it takes does not say which
-// tenants there are.
-type refusal struct {
-	caller      artifact.Caller
-	tenant, key string // key is its id, where there is one
-}
-
-// maxRefusals is how many wait to be told. More than that wait with their answer.
-const maxRefusals = 1000
-
-// tell tells tenants of refusals, also of those that are left when it is to end.
-func (a *Accounts) tell(ctx context.Context) {
-	for {
-		select {
-		case r := <-a.refusals:
-			a.tellOf(ctx, &r)
-			continue
-		default:
-		}
-		select {
-		case r := <-a.refusals:
-			a.tellOf(ctx, &r)
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-func (a *Accounts) tellOf(ctx context.Context, r *refusal) {
-	ctx, cancel := context.WithTimeout(artifact.WithCaller(context.WithoutCancel(ctx), &r.caller), patience)
-	defer cancel()
-	err := a.db.Tx(ctx, func(tx *store.Tx) error {
-		if err := openTenant(ctx, tx, r.tenant); errors.Is(err, store.ErrNoTenant) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		e := artifact.AuditEntry{Action: "login.failed", Object: "key", Outcome: "denied"}
-		if r.key != "" {
-			e.Object = "key:" + r.key
-		}
-		tx.Audit(r.tenant, e)
-		return nil
-	})
-	if err != nil { // nobody waits for it
-		a.opt.Log.Error("a refused login is missing in the audit log", "tenant", r.tenant, "error", err)
-	}
-}
-
 // Refresh returns the tokens that follow a refresh token of a grant that an API
 // key was exchanged for. Errors are [auth.ErrTokenInvalid], also for those of
 // OAuth, and [auth.ErrTokenExpired].
