@@ -9,22 +9,34 @@ import (
 	"github.com/vitrine-hq/vitrine/artifact"
 )
 
-// How many user codes that are not good somebody may try. There are 20^8 codes:
-// all strangers together, who have 200 tries and then 20 a minute, hit one of
-// ten that wait once in two hundred years.
+// How many user codes that are not good somebody may try: each key, each member
+// who has none and each address of strangers a few, and all members of a tenant or
+// all strangers together not many more.
+//
+// There are 20^8 codes. With 200 tries and then 20 a minute, 10 million a year,
+// such a crowd hits one of ten that wait once in two hundred years, and of as many
+// as can wait (maxDevices) one every three months. A stranger sees then what a
+// program calls itself. A member can let a device of somebody else into the
+// member's own account, and gets nothing that is theirs.
 const (
 	guessesAtOnce  = 10 // of one guesser
 	guessesRefill  = time.Minute
-	allAtOnce      = 200 // of all strangers
-	allRefill      = 3 * time.Second
-	maxGuessers    = 10_000 // that are remembered
+	crowdAtOnce    = 200 // of a crowd
+	crowdRefill    = 3 * time.Second
+	maxGuessers    = 10_000 // of a crowd that are remembered, and tenants
 	guesserNetwork = 64     // bits of an IPv6 address that one stranger has
 )
 
 // guesses bounds how often user codes are guessed. Each node counts for itself.
 type guesses struct {
-	mu  sync.Mutex
-	all bucket // of strangers
+	mu        sync.Mutex
+	strangers crowd
+	tenants   map[string]*crowd
+}
+
+// crowd is who guesses, together and each.
+type crowd struct {
+	all bucket
 	by  map[string]*bucket
 }
 
@@ -51,37 +63,40 @@ func (b *bucket) wait(atOnce float64, every time.Duration) time.Duration {
 // guess is one try. It counts unless it was right.
 type guess struct {
 	g    *guesses
-	from []*bucket
+	from [2]*bucket
 }
 
 // begin takes a try, before it is known whether it is right: many at once get no
 // more than one after the other. A Limited error says when to come again.
 //
-// Members of a tenant count by tenant and not among strangers, so that those
-// cannot lock them out.
+// Members do not count among strangers, nor among those of other tenants, so that
+// nobody else can lock them out. Within a tenant it takes twenty keys to do so.
 func (g *guesses) begin(c *artifact.Caller, now time.Time) (guess, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	t := guess{g: g}
+	crowd, who := &g.strangers, stranger(c.Remote)
 	if Decides(c) {
-		t.from = []*bucket{g.bucket(c.Tenant, now)}
-	} else {
-		g.all.refill(now, allRefill)
-		t.from = []*bucket{g.bucket(stranger(c.Remote), now), &g.all}
+		crowd, who = g.tenant(c.Tenant, now), "key "+c.Key
+		if c.Key == "" {
+			who = "user " + c.User
+		}
 	}
-	wait := t.from[0].wait(guessesAtOnce, guessesRefill)
-	if len(t.from) > 1 {
-		wait = max(wait, g.all.wait(allAtOnce, allRefill))
+	crowd.all.refill(now, crowdRefill)
+	// Who comes while nobody may guess is not remembered.
+	wait := crowd.all.wait(crowdAtOnce, crowdRefill)
+	var own *bucket
+	if wait <= 0 {
+		own = crowd.bucket(who, now)
+		wait = own.wait(guessesAtOnce, guessesRefill)
 	}
 	if wait > 0 {
 		e := artifact.Errorf(artifact.Limited, "Too many codes were tried that are not good")
 		e.Facts = map[string]any{"retry_after": int(math.Ceil(wait.Seconds()))}
-		return t, e
+		return guess{}, e
 	}
-	for _, b := range t.from {
-		b.taken++
-	}
-	return t, nil
+	own.taken++
+	crowd.all.taken++
+	return guess{g, [2]*bucket{own, &crowd.all}}, nil
 }
 
 // right takes the try back.
@@ -93,35 +108,54 @@ func (t guess) right() {
 	}
 }
 
-// bucket returns that of a guesser, as it is now. mu must be held.
-func (g *guesses) bucket(who string, now time.Time) *bucket {
-	b := g.by[who]
+// tenant returns the members of a tenant. There are no more than tenants, and
+// where those are many, who has not guessed lately is forgotten. mu must be held.
+func (g *guesses) tenant(id string, now time.Time) *crowd {
+	c := g.tenants[id]
+	if c != nil {
+		return c
+	}
+	if g.tenants == nil {
+		g.tenants = make(map[string]*crowd)
+	}
+	if len(g.tenants) >= maxGuessers {
+		for id, c := range g.tenants {
+			c.all.refill(now, crowdRefill)
+			if c.forget(now); c.all.taken == 0 && len(c.by) == 0 {
+				delete(g.tenants, id)
+			}
+		}
+	}
+	c = &crowd{all: bucket{at: now}}
+	g.tenants[id] = c
+	return c
+}
+
+// bucket returns that of a guesser, as it is now.
+func (c *crowd) bucket(who string, now time.Time) *bucket {
+	b := c.by[who]
 	if b == nil {
-		g.forget(now)
+		if len(c.by) >= maxGuessers {
+			c.forget(now)
+		}
+		// Where nobody can be forgotten, all are: what they try together is still
+		// bounded.
+		if c.by == nil || len(c.by) >= maxGuessers {
+			c.by = make(map[string]*bucket)
+		}
 		b = &bucket{at: now}
-		g.by[who] = b
+		c.by[who] = b
 	}
 	b.refill(now, guessesRefill)
 	return b
 }
 
-// forget makes room for one more. Where nobody can be forgotten, all are: who
-// has so many addresses is still bounded by what all strangers may try. mu must
-// be held.
-func (g *guesses) forget(now time.Time) {
-	if g.by == nil {
-		g.by = make(map[string]*bucket)
-	}
-	if len(g.by) < maxGuessers {
-		return
-	}
-	for who, b := range g.by {
+// forget forgets who has not guessed lately.
+func (c *crowd) forget(now time.Time) {
+	for who, b := range c.by {
 		if b.refill(now, guessesRefill); b.taken == 0 {
-			delete(g.by, who)
+			delete(c.by, who)
 		}
-	}
-	if len(g.by) >= maxGuessers {
-		clear(g.by)
 	}
 }
 

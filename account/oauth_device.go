@@ -100,7 +100,7 @@ type DeviceView struct {
 var ErrNoDevice = artifact.Errorf(artifact.NotFound, "No device waits with this code")
 
 // DeviceView returns the request that a person typed the user code of, or
-// [ErrNoDevice]. Codes that are not good are counted against the caller's tenant,
+// [ErrNoDevice]. Codes that are not good are counted against the caller's key,
 // or a stranger's address: too many are a Limited error.
 func (a *Accounts) DeviceView(ctx context.Context, userCode string) (DeviceView, error) {
 	code, ok := auth.CleanUserCode(userCode)

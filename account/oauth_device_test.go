@@ -283,10 +283,10 @@ func TestDeviceCodesAreGuessed(t *testing.T) {
 			t.Errorf("the right one was counted: %v", err)
 		}
 		for i := 1; artifact.KindOf(err) != artifact.Limited || i < guessesAtOnce; i++ {
-			if err = from(fmt.Sprintf("198.51.%d.%d", i/200, i%200)); i > 2*allAtOnce {
+			if err = from(fmt.Sprintf("198.51.%d.%d", i/200, i%200)); i > 2*crowdAtOnce {
 				t.Fatalf("%d addresses may guess", i)
 			}
-			if artifact.KindOf(err) == artifact.Limited && i < allAtOnce-guessesAtOnce-1 {
+			if artifact.KindOf(err) == artifact.Limited && i < crowdAtOnce-guessesAtOnce-1 {
 				t.Fatalf("limited after %d", i)
 			}
 		}
@@ -294,11 +294,66 @@ func TestDeviceCodesAreGuessed(t *testing.T) {
 		if _, err := a.DecideDevice(t.Context(), h.person(k), d.UserCode, Decision{Approve: true}); err != nil {
 			t.Errorf("a member while strangers guess: %v", err)
 		}
-		for i := range guessesAtOnce + 1 {
-			_, err := a.DecideDevice(t.Context(), h.person(k), auth.NewUserCode(), Decision{Approve: true})
-			if want := i == guessesAtOnce; (artifact.KindOf(err) == artifact.Limited) != want {
-				t.Errorf("guess %d of a member: %v", i, err)
+	})
+}
+
+// TestMembersGuessApart: who guesses slows nobody else of the tenant, until very
+// many do, and nobody of another tenant ever.
+func TestMembersGuessApart(t *testing.T) {
+	each(t, func(h *house) {
+		a := h.node(h.db)
+		if _, err := a.CreateTenant(h.Context(), "pf_b", ""); err != nil {
+			h.Fatal(err)
+		}
+		_, k := h.member(home, artifact.Read)
+		_, foreign := h.member("pf_b", artifact.Read)
+		other := k
+		other.ID = "key_other" // of the same owner
+		c := h.client(a)
+		guesses := func(by *artifact.Caller) (n int) {
+			h.Helper()
+			for n = 0; ; n++ {
+				_, err := a.DecideDevice(h.Context(), by, auth.NewUserCode(), Decision{Approve: true})
+				if artifact.KindOf(err) == artifact.Limited {
+					return n
+				}
+				if !errors.Is(err, ErrNoDevice) || n > guessesAtOnce {
+					h.Fatalf("guess %d of %s: %v", n, by.Key, err)
+				}
 			}
+		}
+		approves := func(k store.Key) error {
+			d := h.device(a, c.ID, "read")
+			_, err := a.DecideDevice(h.Context(), h.person(k), d.UserCode, Decision{Approve: true})
+			return err
+		}
+		proxied := &artifact.Caller{Kind: artifact.CallerProxy, Tenant: home, User: k.Owner}
+		for _, by := range []*artifact.Caller{h.person(k), h.person(other), proxied} {
+			if n := guesses(by); n != guessesAtOnce {
+				h.Errorf("%s has %d guesses, want %d", by.Key, n, guessesAtOnce)
+			}
+		}
+		_, third := h.member(home, artifact.Read)
+		if err := approves(k); artifact.KindOf(err) != artifact.Limited {
+			h.Errorf("who guessed approves: %v, want Limited", err)
+		}
+		if err := approves(third); err != nil {
+			h.Errorf("another one of the tenant: %v", err)
+		}
+		sum := 3 * guessesAtOnce
+		for i := 0; sum < crowdAtOnce; i++ {
+			other.ID = fmt.Sprint("key_", i)
+			sum += guesses(h.person(other))
+		}
+		if err := approves(third); artifact.KindOf(err) != artifact.Limited || sum != crowdAtOnce {
+			h.Errorf("after %d guesses of the tenant: %v, want Limited after %d", sum, err, crowdAtOnce)
+		}
+		if err := approves(foreign); err != nil {
+			h.Errorf("another tenant: %v", err)
+		}
+		h.pass(crowdRefill)
+		if err := approves(third); err != nil {
+			h.Errorf("a moment later: %v", err)
 		}
 	})
 }
@@ -314,17 +369,45 @@ func TestStranger(t *testing.T) {
 	}
 }
 
-// TestGuessersAreForgotten keeps the memory of many addresses bounded.
+// TestGuessersAreForgotten keeps the memory of many addresses, keys and tenants
+// bounded.
 func TestGuessersAreForgotten(t *testing.T) {
-	var g guesses
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	for i := range 3 * maxGuessers {
-		now = now.Add(allRefill)
-		if _, err := g.begin(&artifact.Caller{Remote: fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255)}, now); err != nil {
-			t.Fatalf("guess %d: %v", i, err)
+	for name, by := range map[string]func(i int) *artifact.Caller{
+		"addresses": func(i int) *artifact.Caller {
+			return &artifact.Caller{Remote: fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255)}
+		},
+		"keys": func(i int) *artifact.Caller {
+			return &artifact.Caller{Kind: artifact.CallerKey, Tenant: home, Key: fmt.Sprint(i)}
+		},
+		"tenants": func(i int) *artifact.Caller {
+			return &artifact.Caller{Kind: artifact.CallerKey, Tenant: fmt.Sprint(i), Key: "k"}
+		},
+	} {
+		var g guesses
+		for i := range 3 * maxGuessers {
+			now = now.Add(crowdRefill)
+			if _, err := g.begin(by(i), now); err != nil {
+				t.Fatalf("%s: guess %d: %v", name, i, err)
+			}
+			n := max(len(g.strangers.by), len(g.tenants))
+			if c := g.tenants[home]; c != nil {
+				n = max(n, len(c.by))
+			}
+			if n > maxGuessers {
+				t.Fatalf("%s: %d are remembered", name, n)
+			}
 		}
-		if len(g.by) > maxGuessers {
-			t.Fatalf("%d are remembered", len(g.by))
+	}
+	// While no stranger may guess, none is remembered.
+	var g guesses
+	for i := range 2 * crowdAtOnce {
+		_, err := g.begin(&artifact.Caller{Remote: fmt.Sprint(i)}, now)
+		if want := i >= crowdAtOnce; (err != nil) != want {
+			t.Errorf("guess %d: %v", i, err)
 		}
+	}
+	if n := len(g.strangers.by); n != crowdAtOnce {
+		t.Errorf("%d are remembered, want %d", n, crowdAtOnce)
 	}
 }
