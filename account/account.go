@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vitrine-hq/vitrine/artifact"
@@ -56,16 +57,17 @@ func (o *Options) setDefaults() {
 
 // Accounts are the accounts in one database.
 type Accounts struct {
-	db       *store.DB
-	opt      Options
-	keys     keyring
-	revoked  revocations
-	seen     sightings
-	refusals chan refusal
-	guesses  guesses
-	tallies  tallies
-	stop     context.CancelFunc
-	running  sync.WaitGroup
+	db            *store.DB
+	opt           Options
+	keys          keyring
+	revoked       revocations
+	seen          sightings
+	refusals      chan refusal
+	guesses       guesses
+	tallies       tallies
+	registrations atomic.Uint64 // since Open
+	stop          context.CancelFunc
+	running       sync.WaitGroup
 }
 
 // Open returns the accounts in db. It makes the first signing key where there

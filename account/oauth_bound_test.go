@@ -42,21 +42,28 @@ func TestUnusedClientsAreBounded(t *testing.T) {
 		d := h.device(a, waited.ID, "read")
 		h.pass(time.Second)
 		name := func(i int) string { return fmt.Sprintf("dyn_of_nobody_%05d", i) }
-		h.many(maxUnused-2, func(tx *store.Tx, i int) error { return tx.CreateClient(store.Client{ID: name(i), Metadata: "{}"}) })
+		h.many(maxUnused, func(tx *store.Tx, i int) error { return tx.CreateClient(store.Client{ID: name(i), Metadata: "{}"}) })
 		h.pass(time.Second)
-		for i, gone := range []string{asked.ID, name(0), name(1)} {
-			if _, err := a.Client(h.Context(), gone); err != nil {
-				h.Errorf("%s before: %v", gone, err)
+		is := func(when, id string, there bool) {
+			h.Helper()
+			if _, err := a.Client(h.Context(), id); (err == nil) != there || err != nil && !errors.Is(err, ErrUnknownClient) {
+				h.Errorf("%s, %s: %v, want it to be there: %v", when, id, err, there)
 			}
-			c := h.client(a)
-			if _, err := a.Client(h.Context(), gone); !errors.Is(err, ErrUnknownClient) {
-				h.Errorf("%s, the oldest: %v, want ErrUnknownClient", gone, err)
-			}
-			for _, id := range []string{c.ID, used.ID, waited.ID, name(i), name(maxUnused - 3)} {
-				if _, err := a.Client(h.Context(), id); err != nil && id != gone {
-					h.Errorf("%s after %d: %v", id, i, err)
-				}
-			}
+		}
+		is("before", asked.ID, true)
+		b := h.node(h.more())
+		last := h.client(b)
+		is("the oldest", asked.ID, false)
+		is("the first of many that are too many", name(0), false)
+		is("the last of them", name(trimEvery), false)
+		is("the first after them", name(trimEvery+1), true)
+		for range trimEvery {
+			is("after a few more", name(trimEvery+1), true)
+			h.client(b)
+		}
+		is("after many more", name(2*trimEvery), false)
+		for _, id := range []string{last.ID, used.ID, waited.ID, name(2*trimEvery + 1), name(maxUnused - 1)} {
+			is("in the end", id, true)
 		}
 		if _, err := a.DecideDevice(h.Context(), h.person(k), d.UserCode, Decision{Approve: true}); err != nil {
 			h.Errorf("the device that waited: %v", err)

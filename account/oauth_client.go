@@ -65,8 +65,13 @@ const (
 )
 
 // maxUnused is how many clients may be registered that nobody has let in yet.
-// Then the oldest of them go: anybody can register.
-const maxUnused = 10_000
+// Then the oldest of them go: anybody can register. A node looks when it starts
+// and with every trimEvery of its registrations, because counting takes as long as
+// many of them.
+const (
+	maxUnused = 10_000
+	trimEvery = 100
+)
 
 // RegisterClient registers a client. It returns what was kept, with what the
 // client left out filled in, [ErrInvalidRedirect] or [ErrInvalidMetadata].
@@ -81,10 +86,13 @@ func (a *Accounts) RegisterClient(ctx context.Context, m Metadata) (Client, erro
 		return Client{}, fmt.Errorf("encode client: %w", err)
 	}
 	c := Client{ID: auth.NewID(clientIDPrefix), Metadata: m}
+	trim := a.registrations.Add(1)%trimEvery == 1
 	err := a.db.Tx(ctx, func(tx *store.Tx) error {
 		c.Created = tx.Now()
-		if err := tx.TrimClients(maxUnused - 1); err != nil {
-			return err
+		if trim {
+			if err := tx.TrimClients(maxUnused - trimEvery); err != nil {
+				return err
+			}
 		}
 		return tx.CreateClient(store.Client{ID: c.ID, Metadata: text.String()})
 	})

@@ -41,9 +41,17 @@ func (a *Accounts) StartDevice(ctx context.Context, client, scope string) (Devic
 	if err != nil {
 		return Device{}, err
 	}
+	// Who is refused does not come as far as the writer.
+	if err := roomForDevice(ctx, &a.db.Reads, c.ID, a.opt.Now()); err != nil {
+		return Device{}, err
+	}
 	d := Device{Code: auth.NewSecret(), Life: deviceLife, Interval: a.opt.DeviceInterval}
 	err = a.db.Tx(ctx, func(tx *store.Tx) error {
-		if err := roomForDevice(ctx, tx, c.ID); err != nil {
+		// What expired so long ago no client asks for any more.
+		if _, err := tx.Prune(store.StaleDeviceCodes, tx.Now().Add(-deviceLife)); err != nil {
+			return err
+		}
+		if err := roomForDevice(ctx, tx.Reads(), c.ID, tx.Now()); err != nil {
 			return err
 		}
 		for {
@@ -65,23 +73,19 @@ func (a *Accounts) StartDevice(ctx context.Context, client, scope string) (Devic
 }
 
 // roomForDevice returns a Limited error if too many requests wait for an answer,
-// of the client or in all. It clears what expired so long ago that no client asks
-// for it any more.
-func roomForDevice(ctx context.Context, tx *store.Tx, client string) error {
-	if _, err := tx.Prune(store.StaleDeviceCodes, tx.Now().Add(-deviceLife)); err != nil {
-		return err
-	}
+// of the client or in all.
+func roomForDevice(ctx context.Context, r *store.Reads, client string, now time.Time) error {
 	for _, bound := range []struct {
 		client string
 		most   int
 	}{{client, maxClientDevices}, {"", maxDevices}} {
-		n, first, err := tx.Reads().DevicesPending(ctx, bound.client, tx.Now())
+		n, first, err := r.DevicesPending(ctx, bound.client, now)
 		if err != nil {
 			return err
 		}
 		if n >= bound.most {
 			e := artifact.Errorf(artifact.Limited, "Too many devices wait for an answer")
-			e.Facts = map[string]any{"retry_after": int(math.Ceil(first.Sub(tx.Now()).Seconds()))}
+			e.Facts = map[string]any{"retry_after": int(math.Ceil(first.Sub(now).Seconds()))}
 			return e
 		}
 	}
