@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,6 +18,7 @@ const (
 	scanTries  = 5                // of one content, by a scanner that is there
 	scanPause  = time.Second      // after the first try that failed; then four times as long each time
 	scanAsleep = time.Minute      // at most, between two questions to a scanner that does not answer
+	scanPass   = time.Minute      // after which a pass begins anew, with what was passed over
 	scanTidy   = 10 * time.Minute // between two looks for copies of what is quarantined
 	pingTime   = 30 * time.Second // in which a scanner has to answer
 )
@@ -139,41 +139,6 @@ func (s *scanning) again(ctx context.Context) {
 func (s *scanning) complain(ctx context.Context, what string, err error) {
 	if ctx.Err() == nil {
 		s.d.opt.Log.Warn("trouble with scanning", "what", what, "err", err)
-	}
-}
-
-// pass starts a look at everything that is due, the oldest first, and returns
-// how long it is until the next pass. start returns false when there is no more
-// time.
-func (s *scanning) pass(ctx context.Context, start func(store.Looked) bool) time.Duration {
-	wake := time.Now().Add(s.d.recheck())
-	for after := (store.Looked{}); ; {
-		if wait := s.sleep(ctx); wait > 0 {
-			return wait
-		}
-		list, err := s.d.db.Looked(ctx, artifact.ScanPending, &after, pageSize)
-		if err != nil {
-			s.complain(ctx, "what is to be scanned cannot be read", err)
-			return s.d.recheck()
-		}
-		if len(list) > 0 {
-			after = list[len(list)-1]
-		}
-		if s.d.db.Engine() != "sqlite" { // so that another server seldom looks at the same
-			rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
-		}
-		for _, l := range list {
-			due, free := s.take(l)
-			if free && !start(l) || s.down() {
-				return time.Millisecond
-			}
-			if !due.IsZero() && due.Before(wake) {
-				wake = due
-			}
-		}
-		if len(list) < pageSize {
-			return max(time.Until(wake), time.Millisecond)
-		}
 	}
 }
 

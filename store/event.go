@@ -15,7 +15,13 @@ import (
 	"github.com/vitrine-hq/vitrine/artifact"
 )
 
-const eventColumns = "e.seq, e.type, e.at, e.data, COALESCE(e.attachment, ''), COALESCE(e.event_id, ''), COALESCE(e.change, ''), COALESCE(e.until, 0), " +
+const eventColumns = "e.seq, e.type, e.at, e.data, " + fileColumns
+
+// bareColumns are eventColumns without the metadata of a file, which can be
+// long: a version that is read by them has no Extra.
+const bareColumns = "e.seq, e.type, e.at, '', " + fileColumns
+
+const fileColumns = "COALESCE(e.attachment, ''), COALESCE(e.event_id, ''), COALESCE(e.change, ''), COALESCE(e.until, 0), " +
 	"COALESCE(e.path, ''), COALESCE(e.mime, ''), COALESCE(e.source, ''), COALESCE(e.node, ''), COALESCE(e.size, 0), COALESCE(e.sha256, ''), COALESCE(e.blob, ''), COALESCE(e.stat, ''), COALESCE(e.version, 0), COALESCE(e.scan, ''), COALESCE(e.owner, '')"
 
 func scanEntry(scan func(...any) error, id artifact.SessionID, more ...any) (artifact.Entry, error) {
@@ -183,7 +189,7 @@ func eventSeq(id string) (artifact.Seq, bool) {
 
 // Append adds an entry that tells of no file. It sets e.Seq and e.At.
 func (tx *Tx) Append(key int64, e *artifact.Entry) error {
-	seq, err := tx.next(key, growth{})
+	seq, _, err := tx.next(key, growth{})
 	if err != nil {
 		return err
 	}
@@ -203,17 +209,16 @@ type growth struct {
 
 // next takes the next position of a log. The row lock it takes makes commits
 // of one session serial, so positions become visible in order, without gaps.
-func (tx *Tx) next(key int64, g growth) (artifact.Seq, error) {
-	var seq int64
-	var tenant string
-	err := tx.s.row(tx.ctx, "UPDATE sessions SET last_seq = last_seq + 1, updated = ?, attachments = attachments + ?, artifacts = artifacts + ?, size = size + ?, extra = extra + ? WHERE key = ? RETURNING last_seq, tenant",
+// The tenant is whose log it is.
+func (tx *Tx) next(key int64, g growth) (seq artifact.Seq, tenant string, err error) {
+	err = tx.s.row(tx.ctx, "UPDATE sessions SET last_seq = last_seq + 1, updated = ?, attachments = attachments + ?, artifacts = artifacts + ?, size = size + ?, extra = extra + ? WHERE key = ? RETURNING last_seq, tenant",
 		[]any{tx.now.UnixMicro(), g.attachments, g.artifacts, g.size, g.extra, key}, &seq, &tenant)
 	if errors.Is(err, sql.ErrNoRows) {
-		return 0, ErrNoSession
+		return 0, "", ErrNoSession
 	}
 	tx.woken = append(tx.woken, key)
 	tx.use(tenant, Usage{Bytes: g.size + g.extra, Files: g.attachments + g.artifacts})
-	return artifact.Seq(seq), err
+	return seq, tenant, err
 }
 
 // AppendVersion adds the entry that tells of a version of a file. It sets
@@ -236,7 +241,7 @@ func (tx *Tx) AppendVersion(key int64, v *artifact.Version, content []byte) erro
 		g.artifacts, g.size = -1, 0
 	}
 	follows := v.Seq
-	seq, err := tx.next(key, g)
+	seq, tenant, err := tx.next(key, g)
 	if err != nil {
 		return err
 	}
@@ -252,7 +257,7 @@ func (tx *Tx) AppendVersion(key int64, v *artifact.Version, content []byte) erro
 			return err
 		}
 	}
-	return tx.insertVersion(key, typ, v, extra)
+	return tx.insertVersion(key, tenant, typ, v, extra)
 }
 
 // insertContent keeps content, if not nil, in the database and sets v.Key to
@@ -281,10 +286,13 @@ func encodeExtra(v *artifact.Version) (string, error) {
 
 // insertVersion writes the row of an entry that tells of a file. extra is what
 // encodeExtra returned.
-func (tx *Tx) insertVersion(key int64, typ string, v *artifact.Version, extra string) error {
-	_, err := tx.exec("INSERT INTO events (session, seq, type, at, data, attachment, event_id, change, until, path, mime, source, node, size, sha256, blob, stat, version, scan, owner) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+func (tx *Tx) insertVersion(key int64, tenant, typ string, v *artifact.Version, extra string) error {
+	if v.Scan == "" {
+		tenant = "" // only the queue of the scanner asks
+	}
+	_, err := tx.exec("INSERT INTO events (session, seq, type, at, data, attachment, event_id, change, until, path, mime, source, node, size, sha256, blob, stat, version, scan, owner, tenant) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 		key, int64(v.Seq), typ, tx.now.UnixMicro(), extra, v.Attachment, v.EventID, string(v.Change), int64(v.Until),
-		v.Path, v.MIME, v.Source, v.Node, v.Size, v.SHA256, v.Key, v.Stat, null(v.Number), null(v.Scan), null(v.Owner))
+		v.Path, v.MIME, v.Source, v.Node, v.Size, v.SHA256, v.Key, v.Stat, null(v.Number), null(v.Scan), null(v.Owner), null(tenant))
 	if err != nil && tx.db.d.verdict(err) == constraint {
 		return ErrChanged // another version stands at the path
 	}

@@ -143,7 +143,7 @@ func (tx *Tx) AppendFile(lib int64, v *artifact.Version, content []byte) error {
 		}
 		g = growth{size: g.size - freed.size, extra: g.extra - freed.extra}
 	}
-	seq, err := tx.next(lib, g)
+	seq, tenant, err := tx.next(lib, g)
 	if err != nil {
 		return err
 	}
@@ -157,7 +157,7 @@ func (tx *Tx) AppendFile(lib int64, v *artifact.Version, content []byte) error {
 			return err
 		}
 	}
-	return tx.insertVersion(lib, artifact.TypeSaved, v, extra)
+	return tx.insertVersion(lib, tenant, artifact.TypeSaved, v, extra)
 }
 
 // place gives a version of the library its position.
@@ -195,7 +195,7 @@ func (tx *Tx) MoveFile(lib int64, v *artifact.Version, to artifact.Path, mime st
 	if err != nil {
 		return err
 	}
-	seq, err := tx.next(lib, growth{})
+	seq, tenant, err := tx.next(lib, growth{})
 	if err != nil {
 		return err
 	}
@@ -214,7 +214,7 @@ func (tx *Tx) MoveFile(lib int64, v *artifact.Version, to artifact.Path, mime st
 		}
 		v.Key = rowKey(lib, seq)
 	}
-	return tx.insertVersion(lib, artifact.TypeMoved, v, extra)
+	return tx.insertVersion(lib, tenant, artifact.TypeMoved, v, extra)
 }
 
 // DeleteFile deletes the artifact v, which must stand, with all of its
@@ -229,7 +229,7 @@ func (tx *Tx) DeleteFile(lib int64, v *artifact.Version) (blobs []string, err er
 	if err != nil {
 		return nil, err
 	}
-	seq, err := tx.next(lib, growth{artifacts: -1, size: -freed.size, extra: -freed.extra})
+	seq, tenant, err := tx.next(lib, growth{artifacts: -1, size: -freed.size, extra: -freed.extra})
 	if err != nil {
 		return nil, err
 	}
@@ -239,7 +239,7 @@ func (tx *Tx) DeleteFile(lib int64, v *artifact.Version) (blobs []string, err er
 	if err := tx.supersede(lib, v, from); err != nil {
 		return nil, err
 	}
-	return blobs, tx.insertVersion(lib, artifact.TypeRemoved, v, "")
+	return blobs, tx.insertVersion(lib, tenant, artifact.TypeRemoved, v, "")
 }
 
 // forgetVersions takes bytes and metadata from every version of an artifact. It

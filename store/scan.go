@@ -17,19 +17,20 @@ type Looked struct {
 const scanned = "e.scan > '" + artifact.ScanClean + "' AND e.blob > ''"
 
 const looked = " FROM events e JOIN sessions s ON s.key = e.session" +
-	" WHERE " + scanned + " AND e.scan = ? AND (e.at, e.session, e.seq) > (?, ?, ?) ORDER BY e.at, e.session, e.seq LIMIT ?"
+	" WHERE " + scanned + " AND e.scan = ? AND (e.tenant, e.at, e.session, e.seq) > (?, ?, ?, ?) ORDER BY e.tenant, e.at, e.session, e.seq LIMIT ?"
 
-// Looked returns up to n versions in a state other than clean, the oldest
-// first, those behind after, which is one that it returned before or empty.
-// Those of deleted sessions are left out.
+// Looked returns up to n versions in a state other than clean, by tenant and
+// then the oldest first, those behind after: one that it returned before, or one
+// that has a tenant and nothing else to begin with that tenant, or nothing. They
+// have no Extra. Those of deleted sessions are left out.
 func (r *Reads) Looked(ctx context.Context, state string, after *Looked, n int) ([]Looked, error) {
-	const query = "SELECT " + eventColumns + ", s.key, s.tenant, s.id" + looked
+	const query = "SELECT " + bareColumns + ", s.key, s.tenant, s.id" + looked
 	at := int64(-1)
 	if after.Session.Key != 0 {
 		at = after.Version.At.UnixMicro()
 	}
 	var list []Looked
-	err := r.q.rows(ctx, query, []any{state, at, after.Session.Key, int64(after.Version.Seq), n}, func(scan func(...any) error) error {
+	err := r.q.rows(ctx, query, []any{state, after.Session.Tenant, at, after.Session.Key, int64(after.Version.Seq), n}, func(scan func(...any) error) error {
 		var l Looked
 		e, err := scanEntry(scan, "", &l.Session.Key, &l.Session.Tenant, &l.Session.ID)
 		if err != nil {
@@ -40,6 +41,19 @@ func (r *Reads) Looked(ctx context.Context, state string, after *Looked, n int) 
 		return checkNames(l.Session.Tenant, l.Session.ID)
 	})
 	return list, r.d.explain(err)
+}
+
+const waiting = " FROM events e WHERE " + scanned + " AND e.scan = ? AND e.tenant > ? ORDER BY e.tenant LIMIT 1"
+
+// Waiting returns the first tenant behind the given one that a scanner is still
+// to look at something for, or "" where there is none. A tenant whose sessions
+// are about to go may be among them.
+func (r *Reads) Waiting(ctx context.Context, after string) (tenant string, err error) {
+	err = r.q.row(ctx, "SELECT e.tenant"+waiting, []any{artifact.ScanPending, after}, &tenant)
+	if errNoRows(err) {
+		return "", nil
+	}
+	return tenant, r.d.explain(err)
 }
 
 // ScanQueue counts the versions that a scanner is still to look at.

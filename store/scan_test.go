@@ -170,15 +170,71 @@ func TestScanQueueHasAnIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	plan := ""
-	err = db.q.rows(t.Context(), "EXPLAIN QUERY PLAN SELECT e.seq"+looked, []any{artifact.ScanPending, 0, 0, 0, 1}, func(scan func(...any) error) error {
-		var id, parent, unused int
-		var line string
-		err := scan(&id, &parent, &unused, &line)
-		plan += line + "\n"
-		return err
-	})
-	if err != nil || !strings.Contains(plan, "events_scan (scan=? AND (at,session,seq)>(?,?,?))") || strings.Contains(plan, "B-TREE") {
-		t.Errorf("%v, plan:\n%s", err, plan)
+	for _, q := range []struct {
+		query, want string
+		args        []any
+	}{
+		{"SELECT e.seq" + looked, "events_scan (scan=? AND (tenant,at,session,seq)>(?,?,?,?))", []any{artifact.ScanPending, "", 0, 0, 0, 1}},
+		{"SELECT e.tenant" + waiting, "events_scan (scan=? AND tenant>?)", []any{artifact.ScanPending, ""}},
+	} {
+		plan := ""
+		err = db.q.rows(t.Context(), "EXPLAIN QUERY PLAN "+q.query, q.args, func(scan func(...any) error) error {
+			var id, parent, unused int
+			var line string
+			err := scan(&id, &parent, &unused, &line)
+			plan += line + "\n"
+			return err
+		})
+		if err != nil || !strings.Contains(plan, q.want) || strings.Contains(plan, "B-TREE") {
+			t.Errorf("%v, plan:\n%s", err, plan)
+		}
 	}
+}
+
+// The queue goes by tenants, and each tenant's by age; who waits is found without
+// reading what the others have.
+func TestScanQueueByTenants(t *testing.T) {
+	eachDB(t, func(t *testing.T, db *DB) {
+		tenants := []string{"pf_b", "pf_a"}
+		for _, id := range tenants {
+			err := db.Tx(t.Context(), func(tx *Tx) error { return tx.CreateTenant(id, "") })
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range 6 {
+			s := artifact.Session{ID: artifact.SessionID(fmt.Sprint("s", i/4))}
+			err := db.Tx(t.Context(), func(tx *Tx) (err error) {
+				s.Key, err = tx.EnsureSession(tenants[i%2], s.ID)
+				return err
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			awaits(t, db, &s, fmt.Sprint("/", i), "")
+		}
+		var who []string
+		for tenant := ""; ; {
+			var err error
+			if tenant, err = db.Waiting(t.Context(), tenant); err != nil {
+				t.Fatal(err)
+			}
+			if tenant == "" {
+				break
+			}
+			who = append(who, tenant)
+			list, err := db.Looked(t.Context(), artifact.ScanPending, &Looked{Session: artifact.Session{Tenant: tenant}}, 3)
+			if err != nil || len(list) != 3 {
+				t.Fatalf("%s: %d, %v", tenant, len(list), err)
+			}
+			for i, l := range list {
+				if want := fmt.Sprint("/", 2*i+slices.Index(tenants, tenant)); l.Session.Tenant != tenant || l.Version.Path != want {
+					t.Errorf("%s: %d is %s of %s, want %s", tenant, i, l.Version.Path, l.Session.Tenant, want)
+				}
+			}
+		}
+		if !slices.Equal(who, []string{"pf_a", "pf_b"}) {
+			t.Errorf("waiting are %v", who)
+		}
+	})
 }

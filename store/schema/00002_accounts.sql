@@ -170,11 +170,12 @@ CREATE INDEX replays_created ON replays (created);
 -- with the id /audit. version counts the versions of a library's artifact and
 -- is NULL elsewhere. scan is what a scanner said of the content, NULL where none
 -- was asked; owner is who may read the content before the scanner has said
--- anything.
+-- anything. tenant is whose log it is, where a scanner was asked.
 ALTER TABLE events ADD COLUMN version BIGINT;
 ALTER TABLE events ADD COLUMN scan TEXT {{ordered}};
 ALTER TABLE events ADD COLUMN owner TEXT;
+ALTER TABLE events ADD COLUMN tenant TEXT {{ordered}};
 CREATE INDEX events_version ON events (session, attachment, version) WHERE version IS NOT NULL;
 
 -- What is pending, failed or found; 'clean' comes before them all.
-CREATE INDEX events_scan ON events (scan, at, session, seq) WHERE scan > 'clean' AND blob > '';
+CREATE INDEX events_scan ON events (scan, tenant, at, session, seq) WHERE scan > 'clean' AND blob > '';
