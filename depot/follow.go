@@ -98,6 +98,9 @@ func (f *Follower) Next(ctx context.Context, wait bool) ([]*Item, error) {
 		if f.done {
 			return nil, io.EOF
 		}
+		if err := ctx.Err(); err != nil {
+			return nil, err // also where entries come faster than they are taken
+		}
 		items, behind, news, err := f.t.after(f.after)
 		if len(items) == 0 && f.after < f.Session.LastSeq {
 			behind = true // the tail's reader has yet to come to what is known to be there

@@ -95,6 +95,17 @@ func TestFollowAcrossTheTail(t *testing.T) {
 	}
 	defer late.Close()
 	send(t, d, "long", names...)
+	for items, _, news, _ := late.t.after(late.after); len(items) == 0; items, _, news, _ = late.t.after(late.after) {
+		<-news // which come into memory in their own time
+	}
+	// Who has to leave gets nothing of what waits, in memory or in the table.
+	left, leave := context.WithCancel(t.Context())
+	leave()
+	for _, f := range []*Follower{early, late} {
+		if items, err := f.Next(left, true); !errors.Is(err, context.Canceled) || len(items) > 0 {
+			t.Errorf("the context has ended, and %d entries come, %v", len(items), err)
+		}
+	}
 	for f, want := range map[*Follower]artifact.Seq{early: 1, late: 401} {
 		got, err := take(t, f, int(500-want+1))
 		if err != nil {
