@@ -7,7 +7,7 @@ type Counts struct {
 	Logins      int64 // of keys, cookies and OAuth clients that were let in
 	Refused     int64 // keys that were not good
 	Revocations int64 // that were heard of, from any node
-	Watched     int64 // streams that are open now and end with what they came with
+	Watched     int64 // requests and streams under way, which end with what they came with
 }
 
 // tallies are the counters behind Counts.

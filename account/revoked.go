@@ -136,17 +136,13 @@ func (a *Accounts) end(tx *store.Tx, kind, target string) error {
 	return tx.Revoke(kind, target, tx.Now().Add(a.opt.AccessLife+skew))
 }
 
-// Watch returns a context that ends when something that c came with is revoked
-// or its token expires; its cause is an Unauthorized error then. Call the
-// function when the watching is over.
+// Watch returns a context that ends when something that c came with is revoked;
+// its cause is an Unauthorized error then. Call the function when the watching
+// is over.
 func (a *Accounts) Watch(ctx context.Context, c *artifact.Caller) (context.Context, context.CancelFunc) {
 	r := &a.revoked
 	ctx, end := context.WithCancelCause(ctx)
 	w := &watcher{caller: c, end: end}
-	var expiry *time.Timer
-	if !c.Expires.IsZero() {
-		expiry = time.AfterFunc(c.Expires.Sub(a.opt.Now()), func() { end(auth.ErrTokenExpired) })
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.covers(c) {
@@ -158,12 +154,18 @@ func (a *Accounts) Watch(ctx context.Context, c *artifact.Caller) (context.Conte
 		r.watchers[w] = struct{}{}
 	}
 	return ctx, func() {
-		if expiry != nil {
-			expiry.Stop()
-		}
 		r.mu.Lock()
 		delete(r.watchers, w)
 		r.mu.Unlock()
 		end(nil)
 	}
+}
+
+// Expiring returns a context that ends when what c came with expires; its cause
+// is [auth.ErrTokenExpired] then. Call the function when it is over.
+func (a *Accounts) Expiring(ctx context.Context, c *artifact.Caller) (context.Context, context.CancelFunc) {
+	if c.Expires.IsZero() {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeoutCause(ctx, c.Expires.Sub(a.opt.Now()), auth.ErrTokenExpired)
 }

@@ -50,7 +50,7 @@ func (s *Server) admit(rt route, w http.ResponseWriter, r *http.Request) (*http.
 	if err != nil {
 		return nil, err
 	}
-	return r.WithContext(artifact.WithCaller(r.Context(), &known)), nil
+	return s.letIn(w, r, &known), nil
 }
 
 // lacks is the error of a caller without a scope. Its words are those that

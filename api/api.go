@@ -142,9 +142,9 @@ func sessionID(r *http.Request) (artifact.SessionID, error) {
 }
 
 // following returns a context that ends with the request, when followers are
-// told to leave, or when what the caller came with is revoked or has expired.
+// told to leave, or when what the caller came with has expired.
 func (s *Server) following(r *http.Request) (context.Context, context.CancelFunc) {
-	ctx, cancel := s.Accounts.Watch(r.Context(), artifact.CallerOf(r.Context()))
+	ctx, cancel := s.Accounts.Expiring(r.Context(), artifact.CallerOf(r.Context()))
 	stop := context.AfterFunc(s.closing, cancel)
 	return ctx, func() { stop(); cancel() }
 }

@@ -131,14 +131,21 @@ const (
 	netReads    = 256 << 10 // of an unread body, by net/http before it answers
 )
 
-// incoming is a body that notes whether it has come to its end.
+// incoming is a body that notes whether it has come to its end. It has come to
+// none while its sender is let in no longer.
 type incoming struct {
 	io.ReadCloser
+	rec  *recorder
 	over bool
 }
 
 func (b *incoming) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
+	if shutOut := b.rec.shutOut; shutOut != nil {
+		if why := shutOut(); why != nil {
+			n, err = 0, why
+		}
+	}
 	b.over = b.over || err != nil
 	return n, err
 }

@@ -4,14 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/http/httptest"
 	"testing"
 	"time"
 
 	"github.com/coder/websocket"
 
-	"github.com/vitrine-hq/vitrine/account"
-	"github.com/vitrine-hq/vitrine/api"
 	"github.com/vitrine-hq/vitrine/artifact"
 )
 
@@ -184,20 +181,7 @@ func TestExpiryEndsStreams(t *testing.T) {
 func TestRevocationReachesOtherNodes(t *testing.T) {
 	h := open(t, behindAccounts)
 	h.up("s", "a.txt", "a")
-	accounts, err := account.Open(t.Context(), h.db, account.Options{Issuer: testIssuer})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { accounts.Close() })
-	config := h.setup.api
-	config.Accounts = accounts
-	server, err := api.New(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	node := *h
-	node.accounts, node.server, node.web = accounts, server, httptest.NewServer(server.Handler())
-	t.Cleanup(func() { server.Drain(); node.web.Close() })
+	node := h.node()
 	key, id := h.newKey(`"permissions":["read","write","admin"]`)
 	share := h.share("s", ``)
 	l := node.with(h.tokenOf(key)).listen()

@@ -82,6 +82,7 @@ func (d *dialect) serve(rt route, w http.ResponseWriter, r *http.Request) {
 		w = rec
 	}
 	rec.route(rt)
+	defer rec.leave()
 	words := wordingAt(r.URL.Path)
 	words.headers(w)
 	value, err := d.handle(rt, w, r)
@@ -97,7 +98,8 @@ func (d *dialect) serve(rt route, w http.ResponseWriter, r *http.Request) {
 }
 
 // handle calls the handler, unless the request is refused before: for who
-// asks, then for the type of its body, then for the length of it.
+// asks, then for the type of its body, then for the length of it. Whatever a
+// request failed of whose caller is let in no longer, it failed of that.
 func (d *dialect) handle(rt route, w http.ResponseWriter, r *http.Request) (any, error) {
 	if d.admit != nil {
 		admitted, err := d.admit(rt, w, r)
@@ -113,7 +115,14 @@ func (d *dialect) handle(rt route, w http.ResponseWriter, r *http.Request) (any,
 	if err != nil {
 		return nil, err
 	}
-	return rt.h(w, r)
+	value, err := rt.h(w, r)
+	if err != nil {
+		return nil, whyEnded(r.Context(), err)
+	}
+	if rec := recorderOf(w); rec.cut != nil {
+		return nil, rec.cut
+	}
+	return value, nil
 }
 
 // render writes value as JSON. An error means that nothing was written.
@@ -144,6 +153,7 @@ func encode(v any) ([]byte, error) {
 }
 
 func writeJSON(w http.ResponseWriter, status int, text []byte) {
+	endsSoon(w)
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("X-Content-Type-Options", "nosniff")

@@ -102,9 +102,7 @@ func (s *Server) exportLibrary(w http.ResponseWriter, r *http.Request) (any, err
 	if r.Method == http.MethodHead {
 		return nil, nil
 	}
-	ctx, cancel := s.following(r)
-	defer cancel()
-	return nil, s.depot.Export(ctx, s.tenant(r), dir, w)
+	return nil, s.depot.Export(r.Context(), s.tenant(r), dir, w)
 }
 
 // prefixParam reads the folder that a request speaks of.

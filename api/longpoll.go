@@ -53,7 +53,7 @@ func (s *Server) artifactEvents(_ http.ResponseWriter, r *http.Request) (any, er
 // whyEnded returns what a wait ended of: where the caller is let in no longer,
 // that.
 func whyEnded(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); artifact.KindOf(cause) == artifact.Unauthorized {
+	if cause := artifact.ShutOut(ctx); cause != nil {
 		return cause
 	}
 	return err

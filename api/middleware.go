@@ -74,7 +74,7 @@ func observe(d *dialect, ended func(Outcome), next http.Handler) http.Handler {
 		}
 		r = r.WithContext(context.WithValue(context.WithValue(r.Context(), requestKey{}, own), correlationKey{}, id))
 		if r.ContentLength != 0 {
-			r.Body = &incoming{ReadCloser: r.Body}
+			r.Body = &incoming{ReadCloser: r.Body, rec: rec}
 		}
 		returned := false
 		defer func() {

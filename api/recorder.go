@@ -9,8 +9,8 @@ import (
 )
 
 // recorder is the ResponseWriter of every handler. It notes what was answered,
-// cuts off a client that does not read, and hides nothing of what it wraps:
-// files still go out by sendfile.
+// cuts off a client that does not read or is let in no longer (cut.go), and
+// hides nothing of what it wraps: files still go out by sendfile.
 type recorder struct {
 	http.ResponseWriter
 	stall    time.Duration // that one write may take; 0 is any
@@ -20,6 +20,10 @@ type recorder struct {
 	hijacked bool
 	pattern  string // of the route, once one is found
 	secret   bool
+	shutOut  func() error // why the client is let in no longer; nil where it cannot come to that
+	brief    bool         // the answer may be written to its end all the same
+	cut      error        // why it was not
+	leaving  []func()     // what ends with the request
 }
 
 // recorderOf returns the recorder at or below w, or nil.
@@ -52,12 +56,17 @@ func (rec *recorder) Unwrap() http.ResponseWriter { return rec.ResponseWriter }
 // moving puts the write deadline off, because something is about to be written.
 // The one of an earlier answer on the connection must not hit this one.
 func (rec *recorder) moving() {
-	now := time.Now()
-	if rec.stall == 0 || rec.hijacked || now.Before(rec.due) {
+	now, stall := time.Now(), rec.stall
+	if rec.shutOut != nil && rec.shutOut() != nil {
+		stall = cutWithin
+	} else if now.Before(rec.due) {
 		return
 	}
-	rec.due = now.Add(rec.stall / 8)
-	_ = http.NewResponseController(rec.ResponseWriter).SetWriteDeadline(now.Add(rec.stall)) // not every connection has one
+	if stall == 0 || rec.hijacked {
+		return
+	}
+	rec.due = now.Add(stall / 8)
+	_ = http.NewResponseController(rec.ResponseWriter).SetWriteDeadline(now.Add(stall)) // not every connection has one
 }
 
 // WriteHeader notes the status; informational ones only pass through.
@@ -76,11 +85,17 @@ func (rec *recorder) implicit() {
 }
 
 // Write counts what is written.
-func (rec *recorder) Write(p []byte) (int, error) {
-	rec.implicit()
+func (rec *recorder) Write(p []byte) (n int, err error) {
 	rec.moving()
-	n, err := rec.ResponseWriter.Write(p)
+	if err := rec.refusal(); err != nil {
+		return 0, err
+	}
+	rec.implicit()
+	n, err = rec.ResponseWriter.Write(p)
 	rec.bytes += int64(n)
+	if err != nil && rec.refusal() != nil {
+		err = rec.cut
+	}
 	return n, err
 }
 
@@ -90,6 +105,9 @@ const sendPiece = 256 << 10
 // ReadFrom hands the source through, so that a file is sent without copying it
 // through this process: in pieces, each with a deadline of its own.
 func (rec *recorder) ReadFrom(src io.Reader) (n int64, err error) {
+	if err := rec.refusal(); err != nil {
+		return 0, err
+	}
 	rec.implicit()
 	whole, limited := src.(*io.LimitedReader) // what http.ServeContent hands in
 	if !limited {
@@ -97,6 +115,9 @@ func (rec *recorder) ReadFrom(src io.Reader) (n int64, err error) {
 	}
 	for err == nil && whole.N > 0 {
 		rec.moving()
+		if err = rec.refusal(); err != nil {
+			break
+		}
 		piece := &io.LimitedReader{R: whole.R, N: min(whole.N, sendPiece)} // not nested: sendfile looks one level deep
 		var sent int64
 		sent, err = io.Copy(rec.ResponseWriter, piece)
@@ -107,6 +128,9 @@ func (rec *recorder) ReadFrom(src io.Reader) (n int64, err error) {
 		}
 	}
 	rec.bytes += n
+	if err != nil && rec.refusal() != nil {
+		err = rec.cut
+	}
 	return n, err
 }
 
@@ -125,6 +149,7 @@ func (rec *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buf, err := http.NewResponseController(rec.ResponseWriter).Hijack()
 	if err == nil {
 		rec.hijacked = true
+		rec.leave()
 	}
 	return conn, buf, err
 }

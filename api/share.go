@@ -155,7 +155,7 @@ func (s *Server) shared(h handler, kinds ...account.ShareKind) handler {
 		c := *share.Caller()
 		was := artifact.CallerOf(r.Context())
 		c.Remote, c.Agent, c.Request = was.Remote, was.Agent, was.Request
-		r = r.Clone(artifact.WithCaller(r.Context(), &c))
+		r = s.letIn(w, r.Clone(r.Context()), &c)
 		r.SetPathValue("session_id", string(session.ID))
 		given := parseQuery(r)
 		if err := given.err(); err != nil {
@@ -178,7 +178,11 @@ func (s *Server) shared(h handler, kinds ...account.ShareKind) handler {
 		head := w.Header()
 		head.Set("Referrer-Policy", "no-referrer")
 		head.Set("X-Robots-Tag", "noindex")
-		return h(w, r)
+		answer, err := h(w, r)
+		if err != nil && artifact.ShutOut(r.Context()) != nil {
+			err = errNoShare
+		}
+		return answer, err
 	}
 }
 

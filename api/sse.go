@@ -27,6 +27,7 @@ type eventStream struct {
 }
 
 func (s *Server) newEventStream(w http.ResponseWriter) *eventStream {
+	endsSoon(w)
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")

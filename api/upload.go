@@ -234,8 +234,12 @@ func (s *Server) uploadRaw(w http.ResponseWriter, r *http.Request) (any, error) 
 	return s.commit(r.Context(), up)
 }
 
-// commit acknowledges an upload. A client that has left by now does not stop it.
+// commit acknowledges an upload. A client that has left by now does not stop it,
+// one that is let in no longer does.
 func (s *Server) commit(ctx context.Context, up *depot.Upload) (any, error) {
+	if err := artifact.ShutOut(ctx); err != nil {
+		return nil, err
+	}
 	list, err := up.Commit(context.WithoutCancel(ctx))
 	if err != nil {
 		return nil, err

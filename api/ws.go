@@ -106,8 +106,10 @@ func (s *Server) socket(w http.ResponseWriter, r *http.Request) (any, error) {
 	defer conn.CloseNow()
 	c := &socket{s: s, tenant: s.tenant(r), caller: artifact.CallerOf(r.Context()), conn: conn}
 	// net/http ends a hijacked request's context at will.
-	ctx, cancel := s.Accounts.Watch(context.WithoutCancel(r.Context()), artifact.CallerOf(r.Context()))
+	ctx, cancel := s.Accounts.Watch(context.WithoutCancel(r.Context()), c.caller)
 	defer cancel()
+	ctx, end := s.Accounts.Expiring(ctx, c.caller)
+	defer end()
 	defer context.AfterFunc(ctx, func() {
 		late := time.AfterFunc(leaveWithin, func() { conn.CloseNow() })
 		defer late.Stop()

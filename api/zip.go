@@ -40,7 +40,5 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request) (any, error) {
 	if r.Method == http.MethodHead {
 		return nil, nil
 	}
-	ctx, cancel := s.following(r)
-	defer cancel()
-	return nil, zip.Stream(ctx, w)
+	return nil, zip.Stream(r.Context(), w)
 }

@@ -143,4 +143,13 @@ func CallerOf(ctx context.Context) *Caller {
 	return system
 }
 
+// ShutOut returns the Unauthorized error that ctx has ended with, because who
+// asks is let in no longer, or nil.
+func ShutOut(ctx context.Context) error {
+	if cause := context.Cause(ctx); cause != nil && KindOf(cause) == Unauthorized {
+		return cause
+	}
+	return nil
+}
+
 var system = &Caller{Kind: CallerSystem}

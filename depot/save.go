@@ -150,8 +150,13 @@ func exists(p artifact.Path) error {
 }
 
 // commit writes the row of a content that is safe. Whether it may be saved is
-// decided inside the transaction, which has the library to itself.
+// decided inside the transaction, which has the library to itself. A client that
+// has left by now does not stop it, one that is let in no longer does.
 func (d *Depot) commit(ctx context.Context, ask *Save, k kept) (v artifact.Version, replayed bool, err error) {
+	if err := artifact.ShutOut(ctx); err != nil {
+		d.drop(ctx, k)
+		return v, false, err
+	}
 	err = d.db.Tx(context.WithoutCancel(ctx), func(tx *store.Tx) (err error) {
 		replayed = false
 		lib, err := tx.EnsureLog(ask.Tenant, artifact.LibraryLog)

@@ -21,7 +21,7 @@ func (m *metrics) watchAccounts(a *account.Accounts) {
 		count("vitrine_logins_refused_total", "API keys that were not good.", func(c account.Counts) int64 { return c.Refused }),
 		count("vitrine_revocations_total", "Revocations that this server has heard of since it started, its own included.", func(c account.Counts) int64 { return c.Revocations }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "vitrine_watched_streams", Help: "Open streams that end when what they came with is revoked.",
+			Name: "vitrine_watched_requests", Help: "Requests under way, streams among them, that end when what they came with is revoked.",
 		}, func() float64 { return float64(a.Counts().Watched) }),
 		&tenantTotals{a},
 	)
