@@ -40,6 +40,11 @@ func TestMain(m *testing.M) {
 //	failed NAME [TIME]   wait until NAME ends, which must be with an error, and within
 //	                     that time
 //	approve NAME KEY     let the login in that NAME waits for, as the page would
+//	issuer               start an issuer of tokens, whose address is in ISSUER
+//	token NAME CLAIMS    set a variable to a token of that issuer with these claims
+//	ask STATUS METHOD PATH [HEADER…]
+//	                     send a request to the server, which must answer so; what it
+//	                     answers is in answer.txt
 //	field NAME N FILE    set a variable to the N-th word of a file
 //	proxy MODE BYTES N   put a proxy before the server that breaks N connections:
 //	                     after so many bytes of a "request", before the "answer" to
@@ -60,6 +65,7 @@ func TestScripts(t *testing.T) {
 			"serve": command(serve), "halt": command(halt), "crash": command(crash), "start": command(start),
 			"followers": command(followers), "metric": command(metric), "until": command(untilText), "lines": command(lines), "ended": command(ended), "failed": command(failed), "proxy": command(proxy),
 			"big": command(big), "approve": command(approve), "field": command(field),
+			"issuer": command(issuer), "token": command(token), "ask": command(ask),
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
@@ -73,6 +79,7 @@ type world struct {
 	metrics string // where its metrics are
 	running map[string]*exec.Cmd
 	proxies []net.Listener
+	issuer  *foreign
 	serving sync.WaitGroup
 }
 
