@@ -46,11 +46,24 @@ type EventQuery struct {
 	Wait   time.Duration // for the first event; the server allows a minute
 }
 
+// ask adds where and how to read to the parameters of a long-poll.
+func (q EventQuery) ask(v url.Values) {
+	setNumber(v, "after", int64(q.After.After))
+	setText(v, "log_id", q.After.LogID)
+	setNumber(v, "limit", int64(q.Limit))
+	v.Set("wait_seconds", strconv.FormatFloat(q.Wait.Seconds(), 'f', -1, 64))
+}
+
 // EventPage is a part of a session's log.
 type EventPage struct {
-	Events    []Artifact   `json:"events"`
+	Events []Artifact `json:"events"`
+	Page
+}
+
+// Page says where in a log a page of it is.
+type Page struct {
 	Next      artifact.Seq `json:"next_cursor"` // goes past what the filter left out
-	TimedOut  bool         `json:"timed_out"`   // there are no events
+	TimedOut  bool         `json:"timed_out"`   // the page is empty
 	More      bool         `json:"has_more"`
 	LogID     string       `json:"log_id"`
 	Truncated bool         `json:"truncated"` // the cursor was not in the log; Oldest and Last say what is
@@ -63,10 +76,7 @@ type EventPage struct {
 func (c *Client) Events(ctx context.Context, s artifact.SessionID, q EventQuery) (EventPage, error) {
 	v := filterQuery(q.Filter)
 	v.Del("types")
-	setNumber(v, "after", int64(q.After.After))
-	setText(v, "log_id", q.After.LogID)
-	setNumber(v, "limit", int64(q.Limit))
-	v.Set("wait_seconds", strconv.FormatFloat(q.Wait.Seconds(), 'f', -1, 64))
+	q.ask(v)
 	var page EventPage
 	err := c.call(ctx, http.MethodGet, c.session(s, v, "artifact-events"), nil, &page)
 	return page, err

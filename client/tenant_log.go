@@ -5,7 +5,6 @@ import (
 	"iter"
 	"net/http"
 	"net/url"
-	"strconv"
 
 	"github.com/vitrine-hq/vitrine/artifact"
 )
@@ -19,14 +18,8 @@ type LibraryChange struct {
 
 // LogPage is a part of a log of the tenant.
 type LogPage struct {
-	Entries   []Entry      `json:"events"`
-	Next      artifact.Seq `json:"next_cursor"` // goes past what the filter left out
-	TimedOut  bool         `json:"timed_out"`   // there are no entries
-	More      bool         `json:"has_more"`
-	LogID     string       `json:"log_id"`
-	Truncated bool         `json:"truncated"` // the cursor was not in the log; Oldest and Last say what is
-	Oldest    artifact.Seq `json:"oldest_cursor"`
-	Last      artifact.Seq `json:"last_cursor"`
+	Entries []Entry `json:"events"`
+	Page
 }
 
 // LibraryEvents returns the next page of the library's log, waiting for the
@@ -60,10 +53,7 @@ func (c *Client) auditLog(q url.Values) string { return c.url(q, "api", "v2", "a
 func (c *Client) logPage(ctx context.Context, q EventQuery, address func(url.Values) string) (LogPage, error) {
 	v := url.Values{}
 	setList(v, "types", q.Filter.Types)
-	setNumber(v, "after", int64(q.After.After))
-	setText(v, "log_id", q.After.LogID)
-	setNumber(v, "limit", int64(q.Limit))
-	v.Set("wait_seconds", strconv.FormatFloat(q.Wait.Seconds(), 'f', -1, 64))
+	q.ask(v)
 	var page LogPage
 	err := c.data(ctx, http.MethodGet, address(v), nil, &page)
 	for i := range page.Entries {
