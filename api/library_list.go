@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/vitrine-hq/vitrine/artifact"
+	"github.com/vitrine-hq/vitrine/depot"
 )
 
 // fileJSON is an artifact in a listing (contract, artifacts §7).
@@ -103,6 +104,7 @@ func lowerASCII(s string) string {
 
 // listTree answers with a page of the artifacts at any depth. Its position is
 // where the library's log stood before: what happened since is told from there.
+// With much metadata it ends before it has limit artifacts.
 func (s *Server) listTree(r *http.Request, dir artifact.Path, q *query, limit int, matches func(string) bool) (any, error) {
 	after, err := decodeCursor(q)
 	if err != nil {
@@ -111,9 +113,11 @@ func (s *Server) listTree(r *http.Request, dir artifact.Path, q *query, limit in
 	if limit == 0 {
 		limit = maxListed
 	}
-	files, next := make([]fullJSON, 0, limit), any(nil)
+	files, weight := make([]fullJSON, 0, limit), 0
+	full := func() bool { return len(files) == limit || weight >= depot.PageBytes }
 	position := artifact.Seq(-1)
-	for len(files) < limit {
+	var next any // on the last page
+	for next == nil {
 		list, at, err := s.depot.Tree(r.Context(), s.tenant(r), dir, after, limit)
 		if err != nil {
 			return nil, err
@@ -121,19 +125,16 @@ func (s *Server) listTree(r *http.Request, dir artifact.Path, q *query, limit in
 		if position < 0 {
 			position = at
 		}
-		for i := range list {
-			after = list[i].Path
-			if matches(artifact.Path(after).Name()) {
-				files = append(files, showFull(&list[i]))
-			}
-			if len(files) == limit {
-				break
-			}
-		}
-		if len(list) < limit {
+		if len(list) == 0 {
 			break
 		}
-		if len(files) == limit {
+		for i := 0; i < len(list) && !full(); i++ {
+			after = list[i].Path
+			if matches(artifact.Path(after).Name()) {
+				files, weight = append(files, showFull(&list[i])), weight+list[i].Stored
+			}
+		}
+		if full() {
 			next = base64.RawURLEncoding.EncodeToString([]byte(after))
 		}
 	}

@@ -92,6 +92,7 @@ type Version struct {
 	Source string
 	Node   string // who wrote it: a node id, "upload" or "workspace"
 	Extra  map[string]any
+	Stored int // bytes of Extra in its row
 	At     time.Time
 	Until  Seq    // the entry that superseded it; [Current] while it stands
 	Number int64  // of a library's artifact: 1, 2, 3, …
@@ -155,6 +156,15 @@ type Entry struct {
 	At      time.Time
 	Version *Version // set for TypeArtifact and TypeUpload
 	Data    []byte   // JSON object of every other type
+}
+
+// Weight returns how many bytes of JSON the entry was read with, which bounds
+// how many are in memory at a time.
+func (e *Entry) Weight() int {
+	if e.Version != nil {
+		return e.Version.Stored
+	}
+	return len(e.Data)
 }
 
 // NewAttachmentID returns "att_" and 26 random lower-case letters and digits.

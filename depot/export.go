@@ -84,7 +84,7 @@ func (e *exporting) each(ctx context.Context, dir artifact.Path, f func(v *artif
 			}
 			after = list[i].Path
 		}
-		if len(list) < pageSize {
+		if len(list) == 0 {
 			return nil
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/vitrine-hq/vitrine/artifact"
+	"github.com/vitrine-hq/vitrine/store"
 )
 
 // Cursor is a place to start reading a log from (extensions §3).
@@ -174,17 +175,22 @@ func unbroken(list []artifact.Entry, after artifact.Seq) int {
 	return len(list)
 }
 
+// PageBytes is how much JSON a page may hold, in bytes as it is stored. The entry
+// that comes to it is the last one.
+const PageBytes = store.PageBytes
+
 // Query asks for a page of a log (contract, sessions §3).
 type Query struct {
 	Start  Cursor
 	Filter artifact.Filter
-	Limit  int           // matches on a page
+	Limit  int           // matches on a page, which ends earlier where they come to [PageBytes]
 	Wait   time.Duration // how long to wait for the first match
 }
 
 // Page is a page of a log. Next also passes what the filter left out.
 type Page struct {
 	Entries  []artifact.Entry
+	weight   int // of Entries
 	Next     artifact.Seq
 	More     bool // the log goes on after Next
 	TimedOut bool // Entries is empty
@@ -220,7 +226,7 @@ func (d *Depot) Events(ctx context.Context, tenant string, id artifact.SessionID
 	deadline, cancel := context.WithTimeout(ctx, q.Wait)
 	defer cancel()
 	page := Page{Next: f.after, LogID: d.db.LogID()}
-	for len(page.Entries) < q.Limit {
+	for !page.full(&q) {
 		until, wait := ctx, len(page.Entries) == 0 && q.Wait > 0
 		if wait {
 			until = deadline
@@ -246,15 +252,20 @@ func (d *Depot) Events(ctx context.Context, tenant string, id artifact.SessionID
 	return page, nil
 }
 
-// take moves the page past items up to the limit of matches.
+func (p *Page) full(q *Query) bool {
+	return len(p.Entries) == q.Limit || p.weight >= PageBytes
+}
+
+// take moves the page past items until it is full.
 func (p *Page) take(items []*Item, q *Query) {
 	for _, it := range items {
-		if len(p.Entries) == q.Limit {
+		if p.full(q) {
 			return
 		}
 		p.Next = it.Seq
 		if q.Filter.Match(&it.Entry) {
 			p.Entries = append(p.Entries, it.Entry)
+			p.weight += it.Weight()
 		}
 	}
 }

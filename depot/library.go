@@ -106,7 +106,8 @@ type Listing struct {
 
 // List returns the children of a folder whose names the filter takes, in one
 // snapshot: folders first, at most limit of both where it is above 0. It reads
-// the index once for each child and nothing of what lies deeper.
+// the index once for each child and nothing of what lies deeper. The artifacts
+// have no Extra.
 func (d *Depot) List(ctx context.Context, tenant string, dir artifact.Path, limit int, filter func(name string) bool) (Listing, error) {
 	list := Listing{Folders: []string{}, Files: []artifact.Version{}}
 	err := d.db.Snapshot(ctx, func(r *store.Reads) error {
@@ -143,7 +144,8 @@ func (d *Depot) List(ctx context.Context, tenant string, dir artifact.Path, limi
 
 // Tree returns up to n artifacts below a folder at any depth, in the order of
 // the bytes of their paths, behind the path after, which may be empty; and the
-// position that the library's log had before it was read.
+// position that the library's log had before it was read. There may be fewer where
+// they hold much metadata ([PageBytes]), but none only at the end.
 func (d *Depot) Tree(ctx context.Context, tenant string, dir artifact.Path, after string, n int) ([]artifact.Version, artifact.Seq, error) {
 	lib, err := d.db.Log(ctx, tenant, artifact.LibraryLog)
 	if err != nil {

@@ -159,7 +159,11 @@ func (d *Depot) readTail(ctx context.Context, t *tail) (more bool, err error) {
 	if list[len(list)-1].Type == artifact.TypeDeleted {
 		return false, errEnded
 	}
-	return len(list) == tailSize, nil
+	weight := 0
+	for i := range list {
+		weight += list[i].Weight()
+	}
+	return len(list) == tailSize || weight >= PageBytes, nil
 }
 
 // errEnded says that the log has come to its last entry.

@@ -45,15 +45,10 @@ func scanEntry(scan func(...any) error, id artifact.SessionID, more ...any) (art
 		if err := numbers.Decode(&v.Extra); err != nil {
 			return e, fmt.Errorf("extra of entry %d: %w", e.Seq, err)
 		}
+		v.Stored = len(e.Data)
 	}
 	e.Version, e.Data = &v, nil
 	return e, nil
-}
-
-// Entries returns up to n entries after a position, in order. The caller knows
-// that the session is there and where its log begins.
-func (r *Reads) Entries(ctx context.Context, s *artifact.Session, after artifact.Seq, n int) ([]artifact.Entry, error) {
-	return r.entries(ctx, s.ID, "SELECT "+eventColumns+" FROM events e WHERE e.session = ? AND e.seq > ? ORDER BY e.seq LIMIT ?", s.Key, int64(after), n)
 }
 
 // State returns up to n of the files that existed at a position, in the order
@@ -284,9 +279,10 @@ func encodeExtra(v *artifact.Version) (string, error) {
 	return string(b), nil
 }
 
-// insertVersion writes the row of an entry that tells of a file. extra is what
-// encodeExtra returned.
+// insertVersion writes the row of an entry that tells of a file, and sets
+// v.Stored. extra is what encodeExtra returned.
 func (tx *Tx) insertVersion(key int64, tenant, typ string, v *artifact.Version, extra string) error {
+	v.Stored = len(extra)
 	if v.Scan == "" {
 		tenant = "" // only the queue of the scanner asks
 	}

@@ -229,3 +229,53 @@ func TestMetadataIsCountedOnceMigrated(t *testing.T) {
 		check(t, db, err)
 	})
 }
+
+// A page of entries is bounded by what it holds and has one at least; lists that
+// do not show metadata read none.
+func TestPagesAreBoundedByBytes(t *testing.T) {
+	eachDB(t, func(t *testing.T, db *DB) {
+		s := newShelf(t, db)
+		m := map[string]any{"k": strings.Repeat("m", PageBytes/3)}
+		for i := range 7 {
+			if _, err := s.with(nil, fmt.Sprintf("/%d", i), "x", m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := s.with(nil, "/7", "x", map[string]any{"k": strings.Repeat("m", 2*PageBytes)}); err != nil {
+			t.Fatal(err)
+		}
+		var pages, tree []int
+		for after := artifact.Seq(0); ; {
+			list, err := db.Entries(t.Context(), &s.lib, after, 100)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(list) == 0 {
+				break
+			}
+			pages, after = append(pages, len(list)), list[len(list)-1].Seq
+		}
+		for after := ""; ; {
+			list, err := db.FilesUnder(t.Context(), &s.lib, "/", after, 100)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(list) == 0 {
+				break
+			}
+			tree, after = append(tree, len(list)), list[len(list)-1].Path
+		}
+		if want := "[3 3 2]"; fmt.Sprint(pages) != want || fmt.Sprint(tree) != want {
+			t.Errorf("pages of %v and %v, want %s", pages, tree, want)
+		}
+		folder := func(string) bool { return true }
+		if err := db.Children(t.Context(), &s.lib, "/", folder, func(v *artifact.Version) bool {
+			if v.Extra != nil || v.Size != 1 {
+				t.Errorf("%s has %d bytes and metadata %t", v.Path, v.Size, v.Extra != nil)
+			}
+			return true
+		}); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -64,10 +64,11 @@ func versionsOf(list []artifact.Entry) []artifact.Version {
 }
 
 // FilesUnder returns up to n artifacts below a folder, in the order of the bytes
-// of their paths, those behind after, which is a path or empty.
+// of their paths, those behind after, which is a path or empty: fewer where they
+// come to [PageBytes]. Behind the last there are none.
 func (r *Reads) FilesUnder(ctx context.Context, lib *artifact.Session, dir artifact.Path, after string, n int) ([]artifact.Version, error) {
 	low, high := within(dir)
-	list, err := r.entries(ctx, lib.ID, filesOf+"e.until = "+current+" AND e.path > ? AND e.path < ? ORDER BY e.path LIMIT ?", lib.Key, max(low, after), high, n)
+	list, err := r.page(ctx, lib.ID, filesOf+"e.until = "+current+" AND e.path > ? AND e.path < ? ORDER BY e.path LIMIT ?", lib.Key, max(low, after), high, n)
 	return versionsOf(list), err
 }
 
@@ -82,14 +83,14 @@ func within(dir artifact.Path) (low, high string) {
 }
 
 // Children calls folder with the name of each folder right below dir, and file
-// with each artifact, in the order of the bytes of their names. What lies deeper
-// is skipped and not read: one look at the index for each child. A call that
-// returns false ends it.
+// with each artifact, which has no Extra, in the order of the bytes of their
+// names. What lies deeper is skipped and not read: one look at the index for each
+// child. A call that returns false ends it.
 func (r *Reads) Children(ctx context.Context, lib *artifact.Session, dir artifact.Path, folder func(name string) bool, file func(v *artifact.Version) bool) error {
 	low, high := within(dir)
 	after, page := low, 2
 	for {
-		list, err := r.entries(ctx, lib.ID, filesOf+"e.until = "+current+" AND e.path > ? AND e.path < ? ORDER BY e.path LIMIT ?", lib.Key, after, high, page)
+		list, err := r.entries(ctx, lib.ID, "SELECT "+bareColumns+" FROM events e WHERE e.session = ? AND e.until = "+current+" AND e.path > ? AND e.path < ? ORDER BY e.path LIMIT ?", lib.Key, after, high, page)
 		if err != nil {
 			return err
 		}
