@@ -81,6 +81,7 @@ func (a *Accounts) hear(ctx context.Context, told folds, r refusal) {
 		f.count++
 		return
 	}
+	until := a.opt.Now().Add(foldLife)
 	if !a.tellOf(ctx, &r, 1) {
 		return
 	}
@@ -88,7 +89,7 @@ func (a *Accounts) hear(ctx context.Context, told folds, r refusal) {
 		of = make(map[string]*fold)
 		told[r.tenant] = of
 	}
-	of[from] = &fold{until: a.opt.Now().Add(foldLife)}
+	of[from] = &fold{until: until}
 }
 
 // tellCounts tells of what was counted until now, and forgets addresses that are
