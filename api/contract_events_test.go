@@ -51,12 +51,12 @@ func TestLibraryEvents(t *testing.T) {
 		got = append(got, fmt.Sprint(e["type"], " ", d["change_type"], " ", d["path"], " ", d["from"], " ", d["version"], " ", d["size"], " ", d["content_type"], " ", d["etag"], " ", d["metadata"]))
 	}
 	want := []string{ // the metadata of what was deleted is gone
-		`artifact_saved created /e/a.md <nil> 1 3 text/markdown ` + tag("one") + ` map[]`,
-		`artifact_saved updated /e/a.md <nil> 2 3 text/markdown ` + tag("two") + ` map[]`,
-		`artifact_saved updated /e/a.md <nil> 3 4 text/markdown ` + tag("two!") + ` map[]`,
-		`artifact_moved moved /e/b.txt /e/a.md 3 4 text/plain ` + tag("two!") + ` map[]`,
+		`artifact_saved created /e/a.md <nil> 1 3 text/markdown ` + tag("one") + ` <nil>`,
+		`artifact_saved updated /e/a.md <nil> 2 3 text/markdown ` + tag("two") + ` <nil>`,
+		`artifact_saved updated /e/a.md <nil> 3 4 text/markdown ` + tag("two!") + ` <nil>`,
+		`artifact_moved moved /e/b.txt /e/a.md 3 4 text/plain ` + tag("two!") + ` <nil>`,
 		`artifact_saved created /e/c.md <nil> 1 4 text/markdown ` + tag("two!") + ` map[k:1]`,
-		`artifact_deleted deleted /e/b.txt <nil> <nil> 0 text/plain <nil> map[]`,
+		`artifact_deleted deleted /e/b.txt <nil> <nil> 0 text/plain <nil> <nil>`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

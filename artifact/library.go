@@ -65,7 +65,7 @@ type libraryEvent struct {
 	ContentType  string         `json:"content_type"`
 	Size         int64          `json:"size"`
 	ETag         string         `json:"etag,omitempty"`
-	Metadata     map[string]any `json:"metadata"`
+	Metadata     map[string]any `json:"metadata,omitzero"` // not of a version that is gone
 	Actor        string         `json:"actor"`
 	LastModified string         `json:"last_modified"`
 }
@@ -75,7 +75,7 @@ func (v *Version) libraryEvent() libraryEvent {
 		ArtifactID: v.Attachment, Path: v.Path, Version: v.Number, Change: v.Change, ContentType: v.MIME, Size: v.Size,
 		Metadata: v.Extra, Actor: v.Node, LastModified: Stamp(v.At),
 	}
-	if e.Metadata == nil {
+	if e.Metadata == nil && v.Key != "" {
 		e.Metadata = map[string]any{}
 	}
 	if v.Change == Moved {

@@ -269,9 +269,18 @@ func (l *library) compareLogs(ctx context.Context, whole bool) {
 		l.t.Errorf("the library's log has %d new entries, the audit log %d of artifacts", len(got), n)
 	}
 	l.changes += len(got)
+	gone := map[string]bool{}
+	for _, c := range got {
+		gone[c.ID] = gone[c.ID] || c.Type == typeDeleted
+	}
 	for _, s := range l.scribes {
 		told := s.told
 		s.told = nil
+		for i := range told {
+			if gone[told[i].ID] {
+				told[i].Mark = "" // metadata goes with the artifact
+			}
+		}
 		if whole && len(told) == 0 {
 			continue
 		}

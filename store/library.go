@@ -167,36 +167,33 @@ func (tx *Tx) place(v *artifact.Version, seq artifact.Seq) {
 	v.Source, v.Node = artifact.SourceLibrary, tx.caller.Actor()
 }
 
-// dropVersion forgets the bytes and the metadata of one version and returns how
-// much that was.
+// dropVersion forgets the bytes and the metadata of one version, which more than
+// one entry tells of where it was moved, and returns how much that was.
 func (tx *Tx) dropVersion(lib int64, id string, number int64) (freed growth, err error) {
 	if number < 1 {
 		return freed, nil
 	}
-	var seq int64
-	err = tx.s.row(tx.ctx, "UPDATE events SET blob = '' WHERE session = ? AND attachment = ? AND version = ? AND blob > '' RETURNING seq, size, octet_length(data)", []any{lib, id, number}, &seq, &freed.size, &freed.extra)
-	if errNoRows(err) {
-		return freed, nil
+	const where = " WHERE session = ? AND attachment = ? AND version = ?"
+	err = tx.s.row(tx.ctx, "SELECT COALESCE(SUM(CASE WHEN blob > '' THEN size ELSE 0 END), 0), COALESCE(SUM(octet_length(data)), 0) FROM events"+where, []any{lib, id, number}, &freed.size, &freed.extra)
+	if err == nil {
+		_, err = tx.exec("DELETE FROM contents WHERE owner = ? AND n IN (SELECT seq FROM events"+where+" AND blob > '')", lib, lib, id, number)
 	}
 	if err == nil {
-		_, err = tx.exec("UPDATE events SET data = '' WHERE session = ? AND seq = ?", lib, seq)
-	}
-	if err == nil {
-		_, err = tx.exec("DELETE FROM contents WHERE owner = ? AND n = ?", lib, seq)
+		_, err = tx.exec("UPDATE events SET blob = '', data = ''"+where, lib, id, number)
 	}
 	return freed, err
 }
 
 // MoveFile gives the artifact v, which must stand, another path. Its history
-// stays with it: the new entry takes over the content, the metadata and the
-// number of the version that stood, so that a move uses nothing. An artifact at
-// the path is an Exists error.
+// stays with it: the new entry takes over the content and the number of the
+// version that stood, and tells the same metadata once more. An artifact at the
+// path is an Exists error.
 func (tx *Tx) MoveFile(lib int64, v *artifact.Version, to artifact.Path, mime string) error {
 	extra, err := encodeExtra(v)
 	if err != nil {
 		return err
 	}
-	seq, tenant, err := tx.next(lib, growth{})
+	seq, tenant, err := tx.next(lib, growth{extra: int64(len(extra))})
 	if err != nil {
 		return err
 	}
@@ -206,7 +203,7 @@ func (tx *Tx) MoveFile(lib int64, v *artifact.Version, to artifact.Path, mime st
 	if err := tx.supersede(lib, v, from); err != nil {
 		return err
 	}
-	if _, err := tx.exec("UPDATE events SET blob = '', data = '' WHERE session = ? AND seq = ?", lib, int64(from)); err != nil {
+	if _, err := tx.exec("UPDATE events SET blob = '' WHERE session = ? AND seq = ?", lib, int64(from)); err != nil {
 		return err
 	}
 	if InRow(v.Key) {
@@ -246,12 +243,15 @@ func (tx *Tx) DeleteFile(lib int64, v *artifact.Version) (blobs []string, err er
 // forgetVersions takes bytes and metadata from every version of an artifact. It
 // returns how much that was, and the keys of the blobs in the bucket.
 func (tx *Tx) forgetVersions(lib int64, id string) (freed growth, blobs []string, err error) {
-	const where = " WHERE session = ? AND attachment = ? AND version IS NOT NULL AND blob > ''"
+	const where = " WHERE session = ? AND attachment = ? AND version IS NOT NULL AND (blob > '' OR data > '')"
 	err = tx.s.rows(tx.ctx, "SELECT size, octet_length(data), blob FROM events"+where, []any{lib, id}, func(scan func(...any) error) error {
 		var size, extra int64
 		var key string
 		err := scan(&size, &extra, &key)
-		freed.size, freed.extra = freed.size+size, freed.extra+extra
+		if freed.extra += extra; key == "" { // moved on, with its content
+			return err
+		}
+		freed.size += size
 		if !InRow(key) {
 			blobs = append(blobs, key)
 		}
