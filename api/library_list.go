@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/base64"
+	"math"
 	"net/http"
 	"strings"
 
@@ -158,19 +159,29 @@ func decodeCursor(q *query) (string, error) {
 	return string(b), q.err()
 }
 
-// listVersions answers with the versions of an artifact, newest first.
+// listVersions answers with a page of the versions of an artifact, newest first.
+// Its cursor is the number of the last version on the page before.
 func (s *Server) listVersions(_ http.ResponseWriter, r *http.Request) (any, error) {
-	path, _, err := pathParam(r)
+	path, q, err := pathParam(r)
 	if err != nil {
 		return nil, err
 	}
-	list, err := s.depot.FileVersions(r.Context(), s.tenant(r), path)
+	before := q.integer("cursor", math.MaxInt64, atLeast(1))
+	limit := int(q.integer("limit", artifact.MaxVersions, atLeast(1), atMost(artifact.MaxVersions)))
+	if err := q.err(); err != nil {
+		return nil, err
+	}
+	v, list, err := s.depot.FileVersions(r.Context(), s.tenant(r), path, before, limit)
 	if err != nil {
 		return nil, noFile(err, path)
 	}
-	versions := make([]fullJSON, len(list))
+	versions, weight := make([]fullJSON, len(list)), 0
 	for i := range list {
-		versions[i] = showFull(&list[i])
+		versions[i], weight = showFull(&list[i]), weight+list[i].Stored
 	}
-	return map[string]any{"success": true, "path": path, "artifact_id": list[0].Attachment, "versions": versions}, nil
+	var next any // on the last page
+	if n := len(list); n > 0 && (n == limit || weight >= depot.PageBytes) && list[n-1].Number > 1 {
+		next = list[n-1].Number
+	}
+	return map[string]any{"success": true, "path": path, "artifact_id": v.Attachment, "versions": versions, "next_cursor": next}, nil
 }

@@ -56,6 +56,24 @@ func TestPagesWithMuchMetadata(t *testing.T) {
 		pages(library+"/list?recursive=true", "&cursor=", tree)
 		pages(library+"/list?recursive=true&name_pattern=.TXT", "&cursor=", tree)
 		pages(library+"/events?limit=1000", "&after=", log)
+		want = nil
+		h.data(h.save("/v.txt", "x", large))
+		for n := range n - 1 {
+			h.data(h.ask("PATCH", at("/v.txt"), `{"append":"x"}`))
+			want = append(want, fmt.Sprint(n+2))
+		}
+		slices.Reverse(want)
+		want = append(want, "1")
+		pages(library+"/versions?path=/v.txt", "&cursor=", func(page map[string]any) (list []map[string]any, cursor any) {
+			for _, v := range objects(page["versions"]) {
+				list = append(list, map[string]any{"path": v["version"]})
+			}
+			return list, page["next_cursor"]
+		})
+		some := h.data(h.get(library + "/versions?path=/v.txt&limit=2&cursor=4"))
+		if list := objects(some["versions"]); len(list) != 2 || list[0]["version"] != 3.0 || some["next_cursor"] != 2.0 {
+			t.Errorf("two before the fourth: %v", some)
+		}
 		if files := objects(h.data(h.get(library + "/list?prefix=/d"))["files"]); len(files) != n {
 			t.Errorf("the list has %d files", len(files))
 		}

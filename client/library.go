@@ -164,11 +164,18 @@ func (c *Client) Delete(ctx context.Context, p artifact.Path, etag string) error
 
 // Versions returns the versions of the artifact at p, newest first.
 func (c *Client) Versions(ctx context.Context, p artifact.Path) ([]LibraryFile, error) {
-	var list struct {
-		Versions []LibraryFile `json:"versions"`
+	var all []LibraryFile
+	for q := at(p, 0); ; {
+		var page struct {
+			Versions []LibraryFile `json:"versions"`
+			Next     int64         `json:"next_cursor"`
+		}
+		err := c.data(ctx, http.MethodGet, c.library(q, "versions"), nil, &page)
+		if all = append(all, page.Versions...); err != nil || page.Next == 0 {
+			return all, err
+		}
+		setNumber(q, "cursor", page.Next)
 	}
-	err := c.data(ctx, http.MethodGet, c.library(at(p, 0), "versions"), nil, &list)
-	return list.Versions, err
 }
 
 // Restore makes an earlier version of the artifact at p its newest. With an ETag

@@ -83,17 +83,18 @@ func (d *Depot) FileByID(ctx context.Context, tenant, id string) (artifact.Versi
 	return d.db.FileByID(ctx, &lib, id)
 }
 
-// FileVersions returns the versions of the artifact at a path, newest first.
-func (d *Depot) FileVersions(ctx context.Context, tenant string, p artifact.Path) ([]artifact.Version, error) {
+// FileVersions returns the artifact at a path and up to n of its versions, newest
+// first, those with a number less than before: fewer with much metadata, see
+// [PageBytes], but one at least until there are none.
+func (d *Depot) FileVersions(ctx context.Context, tenant string, p artifact.Path, before int64, n int) (v artifact.Version, list []artifact.Version, err error) {
 	lib, err := d.db.Log(ctx, tenant, artifact.LibraryLog)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		v, err = d.db.FileAt(ctx, &lib, p)
 	}
-	v, err := d.db.FileAt(ctx, &lib, p)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		list, err = d.db.FileVersions(ctx, &lib, v.Attachment, before, n)
 	}
-	return d.db.FileVersions(ctx, &lib, v.Attachment)
+	return v, list, err
 }
 
 // Listing is what lies right below a folder: names of folders and artifacts,

@@ -48,10 +48,11 @@ func (r *Reads) FileVersion(ctx context.Context, lib *artifact.Session, id strin
 	return r.file(ctx, lib, "e.attachment = ? AND e.version = ? AND e.blob > ''", id, number)
 }
 
-// FileVersions returns the versions of an artifact whose bytes are kept, newest
-// first: at most [artifact.MaxVersions].
-func (r *Reads) FileVersions(ctx context.Context, lib *artifact.Session, id string) ([]artifact.Version, error) {
-	list, err := r.entries(ctx, lib.ID, filesOf+"e.attachment = ? AND e.version IS NOT NULL AND e.blob > '' ORDER BY e.version DESC", lib.Key, id)
+// FileVersions returns up to n versions of an artifact whose bytes are kept,
+// newest first, those with a number less than before: fewer where they come to
+// [PageBytes]. Behind the oldest there are none.
+func (r *Reads) FileVersions(ctx context.Context, lib *artifact.Session, id string, before int64, n int) ([]artifact.Version, error) {
+	list, err := r.page(ctx, lib.ID, filesOf+"e.attachment = ? AND e.version < ? AND e.blob > '' ORDER BY e.version DESC LIMIT ?", lib.Key, id, before, n)
 	return versionsOf(list), err
 }
 

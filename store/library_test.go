@@ -126,7 +126,7 @@ func TestLibraryLife(t *testing.T) {
 		if s.content(got) != "two!" || got.Number != 2 || got.Attachment != first.Attachment || got.MIME != "text/markdown" {
 			t.Errorf("moved: %+v", got)
 		}
-		versions, err := db.FileVersions(t.Context(), &s.lib, first.Attachment)
+		versions, err := db.FileVersions(t.Context(), &s.lib, first.Attachment, 10, 10)
 		if err != nil || len(versions) != 2 || s.content(versions[1]) != "one" {
 			t.Errorf("versions %+v, %v", versions, err)
 		}
@@ -144,7 +144,7 @@ func TestLibraryLife(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
-		versions, err = db.FileVersions(t.Context(), &s.lib, first.Attachment)
+		versions, err = db.FileVersions(t.Context(), &s.lib, first.Attachment, 10, 10)
 		if err != nil || len(versions) != 0 {
 			t.Errorf("versions of the deleted: %+v, %v", versions, err)
 		}
@@ -179,7 +179,7 @@ func TestOldVersionsLoseTheirBytes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		versions, err := db.FileVersions(t.Context(), &s.lib, v.Attachment)
+		versions, err := db.FileVersions(t.Context(), &s.lib, v.Attachment, 1000, 1000)
 		if err != nil || len(versions) != artifact.MaxVersions || versions[artifact.MaxVersions-1].Number != 4 {
 			t.Errorf("%d versions, %v", len(versions), err)
 		}
