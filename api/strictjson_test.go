@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
@@ -287,11 +288,25 @@ func BenchmarkReadObject(b *testing.B) {
 	}
 }
 
+// replaced reports whether encoding/json reads a replacement character in a
+// text, also in a member that it overwrites with another.
+func replaced(text []byte) bool {
+	for d := json.NewDecoder(bytes.NewReader(text)); ; {
+		token, err := d.Token()
+		if err != nil {
+			return false
+		}
+		if s, ok := token.(string); ok && strings.Contains(s, "\ufffd") {
+			return true
+		}
+	}
+}
+
 // Whatever is accepted means the same to encoding/json, which loses nothing of
 // it; what is refused, encoding/json refuses or alters.
 func FuzzStrictJSON(f *testing.F) {
 	for _, text := range []string{`{"a":"\u00e9\ud83d\ude00","b":[1,-2.5e+7,true,null,{"c":""}]}`, `{}`, ` { "a" : 1 } `, `{"a":1,"\u0061":2}`,
-		`{"a":"\ud83d"}`, "{\"a\":\"\xff\"}", `{"a":"\ude00\ud83d"}`, `{} x`, `[`, `"x"`, `{"a":01}`, `{"\/":"\/"}`, `{"a":"` + "\u2028\x7f" + `"}`} {
+		`{"a":"\ud83d"}`, "{\"a\":\"\xff\"}", `{"a":"\ude00\ud83d"}`, `{"a":"\ud83d","a":1}`, `{} x`, `[`, `"x"`, `{"a":01}`, `{"\/":"\/"}`, `{"a":"` + "\u2028\x7f" + `"}`} {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
@@ -305,7 +320,7 @@ func FuzzStrictJSON(f *testing.F) {
 			if json.Unmarshal(text, &theirs) != nil || errors.Is(err, errUTF8) || errors.Is(err, errDepth) {
 				return
 			}
-			if again, _ := json.Marshal(theirs); !errors.Is(err, errSurrogate) || !strings.Contains(string(again), "\ufffd") {
+			if !errors.Is(err, errSurrogate) || !replaced(text) {
 				t.Fatalf("%q: refused with %v", text, err)
 			}
 			return
