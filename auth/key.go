@@ -27,12 +27,13 @@ func NewKey(tenant string) string { return keyPrefix + tenant + keyMark + NewSec
 // ParseKey takes an API key apart. It reports false for everything that does not
 // have the form of one to the letter.
 func ParseKey(s string) (Key, bool) {
-	rest, found := strings.CutPrefix(s, keyPrefix)
-	tenant, secret, marked := strings.Cut(rest, keyMark)
+	rest, found := strings.CutPrefix(s, keyPrefix+artifact.TenantPrefix) // pf_ak is a tenant too
+	name, secret, marked := strings.Cut(rest, keyMark)
 	if !found || !marked || len(s) > maxKey || len(secret) < minKeySecret || !all(secret, base64url) {
 		return Key{}, false
 	}
-	if _, err := artifact.ParseTenant(tenant); err != nil {
+	tenant, err := artifact.ParseTenant(artifact.TenantPrefix + name)
+	if err != nil {
 		return Key{}, false
 	}
 	return Key{Tenant: tenant, Secret: secret}, true

@@ -94,6 +94,7 @@ func FuzzParseKey(f *testing.F) {
 	f.Add("tm_pf_demo_ak_" + secret32 + "\n")
 	f.Add("tm_pf_a_ak__ak_" + secret32)
 	f.Add("tm_pf__ak_")
+	f.Add("tm_pf_ak_ak_" + secret32)
 	f.Fuzz(func(t *testing.T, in string) {
 		got, ok := auth.ParseKey(in)
 		want := pattern.FindStringSubmatch(in)
