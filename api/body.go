@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -136,17 +137,19 @@ const (
 type incoming struct {
 	io.ReadCloser
 	rec  *recorder
-	over bool
+	over atomic.Bool
 }
 
 func (b *incoming) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) { // after which more may come
+		b.over.Store(true)
+	}
 	if shutOut := b.rec.shutOut; shutOut != nil {
 		if why := shutOut(); why != nil {
-			n, err = 0, why
+			return 0, why
 		}
 	}
-	b.over = b.over || err != nil
 	return n, err
 }
 
@@ -155,7 +158,7 @@ func (b *incoming) Read(p []byte) (int, error) {
 // asked before the answer is written.
 func unreadOf(w http.ResponseWriter, r *http.Request) *incoming {
 	b, ok := r.Body.(*incoming)
-	if !ok || b.over {
+	if !ok || b.over.Load() {
 		return nil
 	}
 	if r.ContentLength >= 0 && r.ContentLength <= netReads && w.Header().Get("Connection") != "close" {
@@ -176,7 +179,7 @@ func (b *incoming) linger(w http.ResponseWriter) {
 	err := rc.Flush()
 	for now, until := time.Now(), time.Now().Add(lingerTime); err == nil && now.Before(until); now = time.Now() {
 		if err = rc.SetReadDeadline(now.Add(lingerPause)); err == nil {
-			_, err = io.CopyN(io.Discard, b, lingerPiece)
+			_, err = io.CopyN(io.Discard, b.ReadCloser, lingerPiece)
 		}
 	}
 }

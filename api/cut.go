@@ -24,17 +24,20 @@ func (s *Server) letIn(w http.ResponseWriter, r *http.Request, c *artifact.Calle
 		return r.WithContext(ctx)
 	}
 	ctx, forget := s.Accounts.Watch(ctx, c)
-	_, body := r.Body.(*incoming)
+	body, _ := r.Body.(*incoming)
 	rec := recorderOf(w)
 	rec.onLeave(forget)
 	rec.onLeave(rec.tie(ctx, body))
 	return r.WithContext(ctx)
 }
 
-// tie makes the answer, and where there is one the body, end with ctx, if that
-// ends because its caller is let in no longer. Untie it before the connection is
-// anybody else's.
-func (rec *recorder) tie(ctx context.Context, body bool) (untie func()) {
+// tie makes the answer, and the body if it is not nil, end with ctx, if that ends
+// because its caller is let in no longer. Untie it before the connection is
+// anybody else's. A body that is over is left alone: from then on net/http reads
+// ahead, and takes a deadline for the end of the connection, also of requests
+// that are still to come on it. An answer that begins after ctx has ended is the
+// last one, because a body might have come to its end at that moment.
+func (rec *recorder) tie(ctx context.Context, body *incoming) (untie func()) {
 	rec.shutOut = func() error { return artifact.ShutOut(ctx) }
 	rc := http.NewResponseController(rec.ResponseWriter)
 	var (
@@ -53,7 +56,7 @@ func (rec *recorder) tie(ctx context.Context, body bool) (untie func()) {
 		if artifact.ShutOut(ctx) == nil {
 			return // the client left
 		}
-		if body {
+		if body != nil && !body.over.Load() {
 			cut(rc.SetReadDeadline)
 		}
 		mu.Lock()

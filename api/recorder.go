@@ -71,16 +71,22 @@ func (rec *recorder) moving() {
 
 // WriteHeader notes the status; informational ones only pass through.
 func (rec *recorder) WriteHeader(status int) {
-	if rec.status == 0 && (status >= 200 || status == http.StatusSwitchingProtocols) {
-		rec.status = status
+	if status >= 200 || status == http.StatusSwitchingProtocols {
+		rec.begin(status)
 	}
 	rec.moving()
 	rec.ResponseWriter.WriteHeader(status)
 }
 
-func (rec *recorder) implicit() {
-	if rec.status == 0 {
-		rec.status = http.StatusOK
+// begin notes the status of the answer, which is the first that was given. It is
+// the last answer on the connection if its client is let in no longer.
+func (rec *recorder) begin(status int) {
+	if rec.status != 0 {
+		return
+	}
+	rec.status = status
+	if rec.shutOut != nil && rec.shutOut() != nil {
+		rec.Header().Set("Connection", "close")
 	}
 }
 
@@ -90,7 +96,7 @@ func (rec *recorder) Write(p []byte) (n int, err error) {
 	if err := rec.refusal(); err != nil {
 		return 0, err
 	}
-	rec.implicit()
+	rec.begin(http.StatusOK)
 	n, err = rec.ResponseWriter.Write(p)
 	rec.bytes += int64(n)
 	if err != nil && rec.refusal() != nil {
@@ -108,7 +114,7 @@ func (rec *recorder) ReadFrom(src io.Reader) (n int64, err error) {
 	if err := rec.refusal(); err != nil {
 		return 0, err
 	}
-	rec.implicit()
+	rec.begin(http.StatusOK)
 	whole, limited := src.(*io.LimitedReader) // what http.ServeContent hands in
 	if !limited {
 		whole = &io.LimitedReader{R: src, N: 1<<63 - 1}
@@ -139,7 +145,7 @@ func (rec *recorder) Flush() { _ = rec.FlushError() }
 
 // FlushError sends what is buffered.
 func (rec *recorder) FlushError() error {
-	rec.implicit()
+	rec.begin(http.StatusOK)
 	rec.moving()
 	return http.NewResponseController(rec.ResponseWriter).Flush()
 }
