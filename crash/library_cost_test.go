@@ -67,7 +67,7 @@ func (d *desk) fill(n int, path func(i int) string) {
 					Attachment: uuid.NewString(), Change: artifact.Created, Path: path(i), MIME: "text/plain",
 					Blob: artifact.Blob{Size: 1, SHA256: sum([]byte("x"))},
 				}
-				err = tx.AppendFile(lib, &v, []byte("x"))
+				_, err = tx.AppendFile(lib, &v, []byte("x"))
 			}
 			return err
 		})

@@ -17,9 +17,8 @@ import (
 	"github.com/vitrine-hq/vitrine/store"
 )
 
-// DeleteSession makes a session unreachable in one commit. Its rows and its
-// folder go afterwards, and after a crash when the server is back; blobs go at
-// the first sweep once they are old enough.
+// DeleteSession makes a session unreachable in one commit. Its rows, its blobs
+// and its folder go afterwards, and after a crash when the server is back.
 func (d *Depot) DeleteSession(ctx context.Context, tenant string, id artifact.SessionID) error {
 	s, err := d.db.Session(ctx, tenant, id)
 	if err != nil {
@@ -165,8 +164,9 @@ func (d *Depot) purge(ctx context.Context, t store.Tombstone) {
 
 func (d *Depot) purgeRows(ctx context.Context, t store.Tombstone) {
 	for done := false; !done && ctx.Err() == nil; {
+		var blobs []string
 		err := d.db.Tx(ctx, func(tx *store.Tx) (err error) {
-			done, err = tx.Purge(t.Key)
+			blobs, done, err = tx.Purge(t.Key)
 			return err
 		})
 		if err != nil {
@@ -175,8 +175,16 @@ func (d *Depot) purgeRows(ctx context.Context, t store.Tombstone) {
 			}
 			return
 		}
+		d.dropGone(context.WithoutCancel(ctx), t.ID, blobs) // no row will name them again
 	}
 	d.forget()
+}
+
+// dropGone is dropBlobs for who is not told whether the bytes have gone.
+func (d *Depot) dropGone(ctx context.Context, id artifact.SessionID, keys []string) {
+	if err := d.dropBlobs(ctx, id, keys); err != nil && ctx.Err() == nil {
+		d.opt.Log.Warn("blobs are left to the sweeper", "session", id, "err", err)
+	}
 }
 
 // dropBlobs deletes blobs whose rows went. Where a check or a backup relies on

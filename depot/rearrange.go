@@ -27,9 +27,7 @@ func (d *Depot) DeleteFile(ctx context.Context, tenant string, p artifact.Path, 
 		return err
 	}
 	d.forget()
-	if err := d.dropBlobs(ctx, artifact.LibraryLog, blobs); err != nil {
-		d.opt.Log.Warn("blobs are left to the sweeper", "err", err)
-	}
+	d.dropGone(ctx, artifact.LibraryLog, blobs)
 	return nil
 }
 

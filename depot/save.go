@@ -157,8 +157,9 @@ func (d *Depot) commit(ctx context.Context, ask *Save, k kept) (v artifact.Versi
 		d.drop(ctx, k)
 		return v, false, err
 	}
+	var dropped string // the blob of a version that is one too many
 	err = d.db.Tx(context.WithoutCancel(ctx), func(tx *store.Tx) (err error) {
-		replayed = false
+		replayed, dropped = false, ""
 		lib, err := tx.EnsureLog(ask.Tenant, artifact.LibraryLog)
 		if err != nil {
 			return err
@@ -181,7 +182,7 @@ func (d *Depot) commit(ctx context.Context, ask *Save, k kept) (v artifact.Versi
 		}
 		v = ask.version(stands, k)
 		d.unscanned(ctx, &v)
-		if err := tx.AppendFile(lib, &v, k.content); err != nil {
+		if dropped, err = tx.AppendFile(lib, &v, k.content); err != nil {
 			return err
 		}
 		tx.Audit(ask.Tenant, ask.audit(&v))
@@ -192,6 +193,9 @@ func (d *Depot) commit(ctx context.Context, ask *Save, k kept) (v artifact.Versi
 	})
 	if replayed || undone(err) {
 		d.drop(ctx, k)
+	}
+	if err == nil && dropped != "" {
+		d.dropGone(ctx, artifact.LibraryLog, []string{dropped})
 	}
 	d.scanning.wake()
 	return v, replayed, err

@@ -27,7 +27,8 @@ func (s *shelf) with(v *artifact.Version, path, content string, metadata map[str
 	begin := n
 	err := s.db.Tx(s.Context(), func(tx *Tx) error {
 		n = begin
-		return tx.AppendFile(s.lib.Key, &n, []byte(content))
+		_, err := tx.AppendFile(s.lib.Key, &n, []byte(content))
+		return err
 	})
 	return n, err
 }
@@ -130,7 +131,7 @@ func TestOldVersionsLoseTheirMetadata(t *testing.T) {
 			v = begin
 			for range artifact.MaxVersions + 2 {
 				v.Change, v.Key = artifact.Updated, ""
-				if err := tx.AppendFile(s.lib.Key, &v, []byte("x")); err != nil {
+				if _, err := tx.AppendFile(s.lib.Key, &v, []byte("x")); err != nil {
 					return err
 				}
 				if v.Number == 3 { // which leaves an entry more

@@ -131,35 +131,36 @@ func childFolder(below string) (name string, deeper bool) {
 // version of the one that v.Attachment names and that must stand at the v.Seq
 // given. Otherwise, and where another artifact stands at the path, the error is
 // Exists. It sets what AppendVersion sets, and v.Number. The oldest version
-// beyond [artifact.MaxVersions] loses its bytes and its metadata.
-func (tx *Tx) AppendFile(lib int64, v *artifact.Version, content []byte) error {
+// beyond [artifact.MaxVersions] loses its bytes and its metadata; dropped is the
+// key of the blob that no row names any more by that, or "".
+func (tx *Tx) AppendFile(lib int64, v *artifact.Version, content []byte) (dropped string, err error) {
 	extra, err := encodeExtra(v)
 	if err != nil {
-		return err
+		return "", err
 	}
 	follows, g := v.Seq, growth{artifacts: 1, size: v.Size, extra: int64(len(extra))}
 	if v.Change == artifact.Updated {
-		freed, err := tx.dropVersion(lib, v.Attachment, v.Number+1-artifact.MaxVersions)
-		if err != nil {
-			return err
+		var freed growth
+		if freed, dropped, err = tx.dropVersion(lib, v.Attachment, v.Number+1-artifact.MaxVersions); err != nil {
+			return "", err
 		}
 		g = growth{size: g.size - freed.size, extra: g.extra - freed.extra}
 	}
 	seq, tenant, err := tx.next(lib, g)
 	if err != nil {
-		return err
+		return "", err
 	}
 	tx.place(v, seq)
 	v.Number++
 	if err := tx.insertContent(lib, v, content); err != nil {
-		return err
+		return "", err
 	}
 	if v.Change == artifact.Updated {
 		if err := tx.supersede(lib, v, follows); err != nil {
-			return err
+			return "", err
 		}
 	}
-	return tx.insertVersion(lib, tenant, artifact.TypeSaved, v, extra)
+	return dropped, tx.insertVersion(lib, tenant, artifact.TypeSaved, v, extra)
 }
 
 // place gives a version of the library its position.
@@ -169,20 +170,24 @@ func (tx *Tx) place(v *artifact.Version, seq artifact.Seq) {
 }
 
 // dropVersion forgets the bytes and the metadata of one version, which more than
-// one entry tells of where it was moved, and returns how much that was.
-func (tx *Tx) dropVersion(lib int64, id string, number int64) (freed growth, err error) {
+// one entry tells of where it was moved. It returns how much that was, and the
+// key of its blob if it had one.
+func (tx *Tx) dropVersion(lib int64, id string, number int64) (freed growth, blob string, err error) {
 	if number < 1 {
-		return freed, nil
+		return freed, "", nil
 	}
 	const where = " WHERE session = ? AND attachment = ? AND version = ?"
-	err = tx.s.row(tx.ctx, "SELECT COALESCE(SUM(CASE WHEN blob > '' THEN size ELSE 0 END), 0), COALESCE(SUM(octet_length(data)), 0) FROM events"+where, []any{lib, id, number}, &freed.size, &freed.extra)
+	err = tx.s.row(tx.ctx, "SELECT COALESCE(SUM(CASE WHEN blob > '' THEN size ELSE 0 END), 0), COALESCE(SUM(octet_length(data)), 0), COALESCE(MAX(blob), '') FROM events"+where, []any{lib, id, number}, &freed.size, &freed.extra, &blob)
+	if InRow(blob) {
+		blob = ""
+	}
 	if err == nil {
 		_, err = tx.exec("DELETE FROM contents WHERE owner = ? AND n IN (SELECT seq FROM events"+where+" AND blob > '')", lib, lib, id, number)
 	}
 	if err == nil {
 		_, err = tx.exec("UPDATE events SET blob = '', data = ''"+where, lib, id, number)
 	}
-	return freed, err
+	return freed, blob, err
 }
 
 // MoveFile gives the artifact v, which must stand, another path. Its history

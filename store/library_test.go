@@ -43,7 +43,8 @@ func (s *shelf) try(path, content string) (artifact.Version, error) {
 	v.Size, v.SHA256 = int64(len(content)), strings.Repeat("0", 64)
 	err := s.db.Tx(s.Context(), func(tx *Tx) error {
 		v.Seq, v.Number = 0, 0
-		return tx.AppendFile(s.lib.Key, &v, []byte(content))
+		_, err := tx.AppendFile(s.lib.Key, &v, []byte(content))
+		return err
 	})
 	return v, err
 }
@@ -63,7 +64,8 @@ func (s *shelf) replace(v artifact.Version, content string) (artifact.Version, e
 	follows, number := v.Seq, v.Number
 	err := s.db.Tx(s.Context(), func(tx *Tx) error {
 		v.Seq, v.Number = follows, number
-		return tx.AppendFile(s.lib.Key, &v, []byte(content))
+		_, err := tx.AppendFile(s.lib.Key, &v, []byte(content))
+		return err
 	})
 	return v, err
 }
@@ -170,7 +172,7 @@ func TestOldVersionsLoseTheirBytes(t *testing.T) {
 			last := v
 			for range artifact.MaxVersions + 2 {
 				last.Change, last.Size = artifact.Updated, 1
-				if err := tx.AppendFile(s.lib.Key, &last, []byte("x")); err != nil {
+				if _, err := tx.AppendFile(s.lib.Key, &last, []byte("x")); err != nil {
 					return err
 				}
 			}

@@ -28,7 +28,8 @@ func awaits(t *testing.T, db *DB, s *artifact.Session, path, blob string) artifa
 	err := db.Tx(t.Context(), func(tx *Tx) error {
 		if s.ID == artifact.LibraryLog {
 			v.Seq, v.Number = 0, 0
-			return tx.AppendFile(s.Key, &v, content)
+			_, err := tx.AppendFile(s.Key, &v, content)
+			return err
 		}
 		return tx.AppendVersion(s.Key, &v, content)
 	})

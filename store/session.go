@@ -306,17 +306,30 @@ func (tx *Tx) DeleteSession(key int64) (Tombstone, error) {
 	return t, err
 }
 
-// Purge removes up to 1,000 rows that a deleted session left behind, and
-// reports whether that was the last of them.
-func (tx *Tx) Purge(key int64) (done bool, err error) {
+// Purge removes up to 1,000 rows that a deleted session left behind. It returns
+// the keys of the blobs that no row names any more by that, and whether these
+// were the last rows.
+func (tx *Tx) Purge(key int64) (blobs []string, done bool, err error) {
 	n, err := tx.exec("DELETE FROM contents WHERE owner = ? AND n IN (SELECT n FROM contents WHERE owner = ? ORDER BY n LIMIT 500)", key, key)
 	if err != nil {
-		return false, err
+		return nil, false, err
 	}
-	m, err := tx.exec("DELETE FROM events WHERE session = ? AND seq IN (SELECT seq FROM events WHERE session = ? ORDER BY seq LIMIT 500)", key, key)
-	if err != nil || n+m > 0 {
-		return false, err
+	const oldest = " FROM events WHERE session = ? ORDER BY seq LIMIT 500"
+	m := 0
+	err = tx.s.rows(tx.ctx, "SELECT COALESCE(blob, '')"+oldest, []any{key}, func(scan func(...any) error) error {
+		var blob string
+		err := scan(&blob)
+		if m++; blob != "" && !InRow(blob) {
+			blobs = append(blobs, blob)
+		}
+		return err
+	})
+	if err == nil && m > 0 {
+		_, err = tx.exec("DELETE FROM events WHERE session = ? AND seq IN (SELECT seq"+oldest+")", key, key)
+	}
+	if err != nil || n > 0 || m > 0 {
+		return blobs, false, err
 	}
 	_, err = tx.exec("UPDATE tombstones SET purged = 1 WHERE key = ?", key)
-	return err == nil, err
+	return nil, err == nil, err
 }

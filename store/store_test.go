@@ -119,7 +119,7 @@ func purgeAll(t *testing.T, db *DB, key int64) {
 	t.Helper()
 	for range 100 {
 		var done bool
-		if err := db.Tx(t.Context(), func(tx *Tx) (err error) { done, err = tx.Purge(key); return err }); err != nil {
+		if err := db.Tx(t.Context(), func(tx *Tx) (err error) { _, done, err = tx.Purge(key); return err }); err != nil {
 			t.Fatal(err)
 		}
 		if done {

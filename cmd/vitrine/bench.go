@@ -26,7 +26,7 @@ type benchCmd struct {
 
 // Help is the long help.
 func (c *benchCmd) Help() string {
-	return fmt.Sprintf(`Measures a server from outside and writes a page of Markdown: rates, times, and where the server's process can be seen its CPU and memory. All sessions that it makes begin with "bench-" and are deleted afterwards; their bytes go with the next sweep. Its sessions must be open (--auth none). Numbers mean something beside others of the same run only, such as the disk's own time for a sync.
+	return fmt.Sprintf(`Measures a server from outside and writes a page of Markdown: rates, times, and where the server's process can be seen its CPU and memory. All sessions that it makes begin with "bench-" and are deleted afterwards, with their bytes. Its sessions must be open (--auth none). Numbers mean something beside others of the same run only, such as the disk's own time for a sync.
 
 Workloads: %s.
 

@@ -31,7 +31,7 @@ func (d *doomed) UnmarshalText(b []byte) (err error) {
 
 // Help is the long help.
 func (c *rmCmd) Help() string {
-	return `A session is gone at once, with its files and its log; who follows it is told. An artifact is gone with all its versions. Bytes leave the disk with the next sweep. There is no way back.
+	return `A session is gone at once, with its files and its log; who follows it is told. An artifact is gone with all its versions. Bytes leave the disk within moments. There is no way back.
 
 Examples:
 

@@ -231,7 +231,7 @@ type tenantDeleteCmd struct {
 
 // Help is the long help.
 func (c *tenantDeleteCmd) Help() string {
-	return `Its sessions, library, keys and members are gone at once; bytes leave the disk with the next sweep. Its audit log stays, and its id is never given again. Interrupted, the same command goes on.
+	return `Its sessions, library, keys and members are gone at once, and their bytes within moments. Its audit log stays, and its id is never given again. Interrupted, the same command goes on.
 
 Examples:
 
