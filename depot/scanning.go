@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	scanners   = 4                // contents that are looked at at a time
+	scanners   = 5                // contents that are looked at at a time
+	tenantMost = scanners - 1     // of them of one tenant, so that one is there for others
 	scanTries  = 5                // of one content, by a scanner that is there
 	scanPause  = time.Second      // after the first try that failed; then four times as long each time
 	scanAsleep = time.Minute      // at most, between two questions to a scanner that does not answer
@@ -34,6 +35,7 @@ type scanning struct {
 
 	mu      sync.Mutex
 	running map[scanID]bool
+	busy    map[string]int // how many of them, by tenant
 	retries map[scanID]retry
 	asleep  time.Duration // how long the scanner is left alone before it is asked again; 0 while it answers
 	until   time.Time     // when it is asked again
@@ -53,7 +55,7 @@ type retry struct {
 }
 
 func newScanning(d *Depot) *scanning {
-	return &scanning{d: d, kick: make(chan struct{}, 1), running: map[scanID]bool{}, retries: map[scanID]retry{}}
+	return &scanning{d: d, kick: make(chan struct{}, 1), running: map[scanID]bool{}, busy: map[string]int{}, retries: map[scanID]retry{}}
 }
 
 // wake says that there may be something to look at.
@@ -109,11 +111,9 @@ func (s *scanning) run(ctx context.Context) {
 			}
 			wg.Go(func() {
 				defer func() { <-room }()
-				done := s.look(ctx, l)
+				s.look(ctx, l)
 				s.release(l)
-				if !done {
-					s.wake() // after the release: the next pass is to see when it is due
-				}
+				s.wake() // after the release: the next pass is to see what is due
 			})
 			return true
 		}))
@@ -156,13 +156,24 @@ func (s *scanning) take(l store.Looked) (due time.Time, free bool) {
 		return r.due, false
 	}
 	s.running[idOf(&l)] = true
+	s.busy[l.Session.Tenant]++
 	return time.Time{}, true
+}
+
+// full reports whether as much of a tenant's is being looked at as may be.
+func (s *scanning) full(tenant string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.busy[tenant] >= tenantMost
 }
 
 func (s *scanning) release(l store.Looked) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.running, idOf(&l))
+	if s.busy[l.Session.Tenant]--; s.busy[l.Session.Tenant] == 0 {
+		delete(s.busy, l.Session.Tenant)
+	}
 }
 
 // sleep returns how long the scanner is still to be left alone. When that is
@@ -214,13 +225,13 @@ type notNow struct{ error }
 
 var errDown = notNow{errors.New("the scanner does not answer")}
 
-// look asks the scanner about one version and keeps what it says. It reports
-// false where that has to be tried again.
-func (s *scanning) look(ctx context.Context, l store.Looked) (done bool) {
+// look asks the scanner about one version and keeps what it says, or when to ask
+// again.
+func (s *scanning) look(ctx context.Context, l store.Looked) {
 	state, err := s.d.db.ScanState(ctx, l.Version.Key)
 	if err == nil && state != artifact.ScanPending || artifact.KindOf(err) == artifact.NotFound {
 		s.forget(l) // settled by another server, or gone
-		return true
+		return
 	}
 	if err == nil {
 		err = s.judge(ctx, l)
@@ -233,7 +244,6 @@ func (s *scanning) look(ctx context.Context, l store.Looked) (done bool) {
 			s.d.opt.Log.Warn("a content cannot be scanned now", "session", l.Session.ID, "artifact", l.Version.ID(), "err", err)
 		}
 	}
-	return err == nil
 }
 
 // judge looks at one version. An error means that it is to be tried again.

@@ -64,6 +64,9 @@ func (s *scanning) pass(ctx context.Context, start func(store.Looked) bool) time
 // whether there is one. Where several servers look at the same queue it is one
 // of the oldest, so that they seldom look at the same.
 func (t *turns) turn(ctx context.Context, tenant string) (begun bool, err error) {
+	if t.full(tenant) {
+		return false, nil
+	}
 	from, ok := t.from[tenant]
 	if !ok {
 		from.Session.Tenant = tenant

@@ -109,16 +109,17 @@ func TestTenantsTakeTurns(t *testing.T) {
 		for i := range many {
 			save(tenant, artifact.Path(fmt.Sprintf("/%d", i)), fmt.Sprintf("many %d", i))
 		}
-		until(t, "all hands are full", func() bool { return len(c.seen()) == scanners })
+		until(t, "all hands but one are full", func() bool { return len(c.seen()) == tenantMost })
 		for i := range 3 {
 			for _, id := range others {
 				save(id, artifact.Path(fmt.Sprintf("/%d", i)), id)
 			}
 		}
+		until(t, "that one is there for others", func() bool { return len(c.seen()) == scanners && strings.HasPrefix(c.seen()[tenantMost], "pf_") })
 		for range 12 {
 			c.next <- struct{}{}
 		}
-		until(t, "others have begun", func() bool { return len(c.seen()) == 12+scanners })
+		until(t, "others have had their turn", func() bool { return len(c.seen()) >= 12+tenantMost })
 		n := map[string]int{}
 		for _, content := range c.seen() {
 			name, _, _ := strings.Cut(content, " ")
