@@ -84,6 +84,7 @@ type Server struct {
 	sockets sockets
 	limits  *limits
 	bodies  *semaphore.Weighted // bytes of large bodies of JSON in memory
+	coming  coming              // large bodies of JSON on the disk
 	closing context.Context     // ends when followers are to leave
 	drain   context.CancelFunc
 }
@@ -101,7 +102,7 @@ func New(c Config) (*Server, error) {
 	s.guard = g
 	s.dialect.admit = s.admit
 	s.limits = newLimits(c.Rates, time.Now)
-	s.bodies = semaphore.NewWeighted(heldBodies)
+	s.bodies, s.coming.n = semaphore.NewWeighted(heldBodies), map[string]int{}
 	s.closing, s.drain = context.WithCancel(context.Background())
 	s.routes = s.table()
 	return s, nil

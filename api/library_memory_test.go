@@ -6,6 +6,7 @@ import (
 	"net"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,6 +50,78 @@ func TestNoTextFarBehind(t *testing.T) {
 	h.want(h.artifactAt("/bad.bin"), 415, "VAL_VALIDATION_FAILED")
 }
 
+// hardly begins to send a large body, announced or in chunks, and leaves it.
+func (h *house) hardly(chunked bool, sent int) net.Conn {
+	h.Helper()
+	framing := fmt.Sprintf("Content-Length: %d\r\n\r\n", 6*depot.MaxText)
+	if chunked {
+		framing = fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n", 6*depot.MaxText)
+	}
+	conn, err := net.Dial("tcp", strings.TrimPrefix(h.web.URL, "http://"))
+	if err != nil {
+		h.Fatal(err)
+	}
+	h.Cleanup(func() { conn.Close() })
+	fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n%s", library, h.bearer, framing)
+	if _, err := io.WriteString(conn, strings.Repeat(" ", sent)); err != nil {
+		h.Fatal(err)
+	}
+	return conn
+}
+
+// A tenant has so many large bodies on the way, and no more; others do not
+// feel it.
+func TestBodiesOnTheWayAreCounted(t *testing.T) {
+	h := open(t, behindAccounts)
+	other := h.tenant("pf_other")
+	var open []net.Conn
+	for range 32 {
+		open = append(open, h.hardly(true, 1<<10))
+	}
+	large := strings.Repeat("x", 2<<20)
+	var a answer
+	eventually(t, "there are too many", func() bool {
+		a = h.save("/a.txt", large, `,"overwrite":true`)
+		return a.StatusCode != 200
+	})
+	h.want(a, 503, "SYS_SERVICE_UNAVAILABLE")
+	if a.Header.Get("Retry-After") != "10" {
+		t.Errorf("Retry-After: %q", a.Header.Get("Retry-After"))
+	}
+	h.data(h.save("/small.txt", "x"))
+	other.data(other.save("/a.txt", large))
+	open[0].Close()
+	eventually(t, "one has gone", func() bool { return h.save("/a.txt", large, `,"overwrite":true`).StatusCode == 200 })
+}
+
+// An archive that could not be kept is not taken in.
+func TestArchivesBeyondTheQuota(t *testing.T) {
+	h := open(t)
+	h.limit(1<<20, 0, 0)
+	sent := &counted{Reader: io.LimitReader(zeros{}, 1<<30)}
+	a := h.do("POST", library+"/archive", sent)
+	h.want(a, 413, "VAL_FIELD_TOO_LONG")
+	if n := sent.n.Load(); n > 100<<20 {
+		t.Errorf("%d MB were taken in", n>>20)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// counted counts what is read.
+type counted struct {
+	io.Reader
+	n atomic.Int64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n.Add(int64(n))
+	return n, err
+}
+
 // Whoever sends large bodies slowly, announced or not, takes no memory and
 // nobody's turn: sixteen of them would once have kept every large save waiting.
 func TestBodiesThatHardlyCome(t *testing.T) {
@@ -62,19 +135,7 @@ func TestBodiesThatHardlyCome(t *testing.T) {
 	before := live()
 	const senders, sent = 16, 4 << 20
 	for i := range senders {
-		framing := fmt.Sprintf("Content-Length: %d\r\n\r\n", 6*depot.MaxText)
-		if i%2 == 1 {
-			framing = fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n", 6*depot.MaxText)
-		}
-		conn, err := net.Dial("tcp", strings.TrimPrefix(h.web.URL, "http://"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n%s", library, h.bearer, framing)
-		if _, err := io.WriteString(conn, strings.Repeat(" ", sent)); err != nil {
-			t.Fatal(err)
-		}
+		h.hardly(i%2 == 1, sent)
 	}
 	if now := live(); now > before+senders*sent/4 {
 		t.Errorf("%d senders hold %d MB", senders, (now-before)>>20)

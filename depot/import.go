@@ -43,16 +43,21 @@ type Imported struct {
 // and nothing is saved. Then each file is saved by itself, also when ctx ends
 // meanwhile. Where something stands, replace decides.
 func (d *Depot) Import(ctx context.Context, tenant string, dir artifact.Path, replace bool, r io.Reader) (Imported, error) {
-	f, size, err := d.Spool(ctx, r, d.opt.MaxUpload)
+	limit, err := d.maxArchive(ctx, tenant)
+	if err != nil {
+		return Imported{}, err
+	}
+	f, size, err := d.Spool(ctx, r, limit)
 	if err != nil {
 		return Imported{}, err
 	}
 	defer f.Close()
 	// Not before: a client that sends slowly would keep others waiting.
-	if err := d.imports.Acquire(ctx, 1); err != nil {
+	release, err := Turn(ctx, d.imports, 1, "archives")
+	if err != nil {
 		return Imported{}, err
 	}
-	defer d.imports.Release(1)
+	defer release()
 	zr, err := openZip(f, size)
 	if err != nil {
 		return Imported{}, err
@@ -68,6 +73,20 @@ func (d *Depot) Import(ctx context.Context, tenant string, dir artifact.Path, re
 		}
 	}
 	return in.done, nil
+}
+
+// maxArchive returns how many bytes an archive may have that waits on the disk:
+// no more than could be kept of it if it replaced all that the tenant has.
+func (d *Depot) maxArchive(ctx context.Context, tenant string) (int64, error) {
+	t, err := d.db.Tenant(ctx, tenant)
+	limit := int64(maxImportBytes)
+	if t.Quota.Bytes > 0 {
+		limit = min(limit, t.Quota.Bytes)
+	}
+	if limit += maxImportList; d.opt.MaxUpload > 0 {
+		limit = min(limit, d.opt.MaxUpload)
+	}
+	return limit, err
 }
 
 func notAnArchive(err error) error {
