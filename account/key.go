@@ -33,7 +33,7 @@ func infoOf(k store.Key) KeyInfo {
 type KeyRequest struct {
 	Name    string
 	Owner   string          // id of a member; empty is who asks, or the oldest member
-	Scopes  artifact.Scopes // none are all but admin, as far as who asks has them
+	Scopes  artifact.Scopes // nil is all but admin, as far as who asks has them
 	Expires time.Time       // zero is never
 }
 
@@ -46,8 +46,9 @@ var (
 // CreateKey makes an API key of a tenant and returns it, this once. A caller
 // that is not the system cannot give more than it has: scopes that it does not
 // hold, and a time after the end of its own key, are Denied. Without a time the
-// key ends with that of the caller. Unauthorized says that this is no longer
-// good.
+// key ends with that of the caller. An empty list of scopes is Invalid: it is
+// not meant to be all of them. Unauthorized says that the key of the caller is no
+// longer good.
 func (a *Accounts) CreateKey(ctx context.Context, tenant string, ask KeyRequest) (secret string, info KeyInfo, err error) {
 	k := store.Key{ID: auth.NewID("key_"), Tenant: tenant}
 	if k.Name, err = cleanName(ask.Name); err != nil {
@@ -124,11 +125,13 @@ func tooLate(what string, limit time.Time) error {
 // grantable returns which scopes a caller gives a key.
 func grantable(c *artifact.Caller, ask artifact.Scopes) (artifact.Scopes, error) {
 	system := c.Kind == artifact.CallerSystem || c.Kind == ""
-	if len(ask) == 0 {
+	switch {
+	case ask != nil && len(ask) == 0:
+		return nil, invalid("permissions", "A key needs at least one scope")
+	case ask == nil && system:
 		ask = usual
-		if !system {
-			ask = usual.Intersect(c.Scopes)
-		}
+	case ask == nil:
+		ask = usual.Intersect(c.Scopes)
 	}
 	// In the order in which we write them, each once.
 	scopes := everything.Intersect(ask)

@@ -80,6 +80,7 @@ func TestCreateKeyRefuses(t *testing.T) {
 		}
 		external := artifact.WithCaller(h.Context(), &artifact.Caller{Kind: artifact.CallerExternal, Tenant: home, User: "ada", Scopes: everything})
 		for name, try := range map[string]func() error{
+			"no scopes":      func() error { return makeKey(h, a, home, KeyRequest{Scopes: artifact.Scopes{}}) },
 			"past":           func() error { return makeKey(h, a, home, KeyRequest{Expires: h.Now()}) },
 			"long name":      func() error { return makeKey(h, a, home, KeyRequest{Name: strings.Repeat("ö", 101)}) },
 			"line in name":   func() error { return makeKey(h, a, home, KeyRequest{Name: "a\nb"}) },

@@ -146,7 +146,11 @@ func (s *Server) createKey(_ http.ResponseWriter, r *http.Request) (any, error) 
 	if ask.Owner != "" && versionName(ask.Owner) == "" {
 		o.refuse("member_id", "value_error", "Input should be the id of a member")
 	}
-	for _, scope := range o.texts("permissions", 16) {
+	permissions := o.texts("permissions", 16)
+	if len(permissions) == 0 && o.isList("permissions") { // which is not a word left out
+		o.refuse("permissions", "too_short", "List should have at least 1 item")
+	}
+	for _, scope := range permissions {
 		ask.Scopes = append(ask.Scopes, artifact.Scope(scope))
 	}
 	if life := o.integer("expires_in", 0, atLeast(1), atMost(maxLife)); life > 0 {

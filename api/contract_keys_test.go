@@ -75,12 +75,16 @@ func TestKeysAreBounded(t *testing.T) {
 	if got := brief.made("/api/v2/keys", `{}`); got["expires_at"] == nil {
 		t.Errorf("a key that never ends, by one that does: %v", got)
 	}
+	for _, body := range []string{`{"permissions":null}`, `{"permissions":["read","admin","read"]}`} {
+		limited.want(limited.ask("POST", "/api/v2/keys", body), 201, "")
+	}
+	before := len(h.listed())
 	foreign := h.tenant("pf_other")
 	theirs := objects(foreign.data(foreign.get("/api/v2/members"))["members"])[0]["id"]
 	for body, want := range map[string]string{
 		`{"permissions":["fly"]}`: "400 permissions", `{"name":"` + strings.Repeat("x", 101) + `"}`: "400 name", `{"name":"a\u0007"}`: "400 name",
 		`{"member_id":"usr_nobody"}`: "400 member_id", fmt.Sprintf(`{"member_id":"%v"}`, theirs): "400 member_id",
-		`{"permissions":"read"}`: "422 permissions", `{"permissions":[7]}`: "422 permissions.0", `{"expires_in":0}`: "422 expires_in", `{"expires_in":1.5}`: "422 expires_in", `{"name":7}`: "422 name",
+		`{"permissions":[]}`: "422 permissions", `{"permissions":"read"}`: "422 permissions", `{"permissions":[""]}`: "400 permissions", `{"permissions":[7]}`: "422 permissions.0", `{"expires_in":0}`: "422 expires_in", `{"expires_in":1.5}`: "422 expires_in", `{"name":7}`: "422 name",
 	} {
 		a := h.ask("POST", "/api/v2/keys", body)
 		e := asMap(a.json["error"])
@@ -91,6 +95,9 @@ func TestKeysAreBounded(t *testing.T) {
 		if got := fmt.Sprint(a.StatusCode, " ", field); got != want {
 			t.Errorf("%s: %s, want %s: %s", body, got, want, a.body)
 		}
+	}
+	if after := len(h.listed()); after != before {
+		t.Errorf("what was refused made %d keys", after-before)
 	}
 }
 

@@ -106,6 +106,12 @@ func (o *object) has(name string) bool {
 	return ok && !v.is('n')
 }
 
+// isList reports whether a field is an array.
+func (o *object) isList(name string) bool {
+	v, ok := o.fields[name]
+	return ok && v.is('[')
+}
+
 // text returns a string that must be given. It may hold any characters, NUL
 // among them.
 func (o *object) text(name string) string {

@@ -62,7 +62,11 @@ Examples:
 
 // Run prints the key.
 func (c *keyCreateCmd) Run(ctx context.Context, a *app) error {
-	t := task{Name: "key-create", Tenant: string(c.Tenant), Called: c.Name, Scopes: artifact.ParseScopes(strings.Join(c.Permissions, " "))}
+	scopes := artifact.ParseScopes(strings.Join(c.Permissions, " "))
+	if len(scopes) == 0 { // the unset variable of a script must not make a key that may do nearly everything
+		return usage("--permissions names none; without it a key has all but admin")
+	}
+	t := task{Name: "key-create", Tenant: string(c.Tenant), Called: c.Name, Scopes: scopes}
 	if c.Expires > 0 {
 		t.Expires = time.Now().Add(time.Duration(c.Expires))
 	}
