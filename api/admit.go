@@ -48,6 +48,7 @@ func (s *Server) admit(rt route, w http.ResponseWriter, r *http.Request) (*http.
 		err = limited
 	}
 	if err != nil {
+		recorderOf(w).caller = &known
 		return nil, err
 	}
 	return s.letIn(w, r, &known), nil

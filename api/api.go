@@ -100,7 +100,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s.guard = g
-	s.dialect.admit = s.admit
+	s.dialect.admit, s.dialect.remote = s.admit, s.remote
 	s.limits = newLimits(c.Rates, time.Now)
 	s.bodies, s.coming.n = semaphore.NewWeighted(heldBodies), map[string]int{}
 	s.closing, s.drain = context.WithCancel(context.Background())

@@ -19,13 +19,14 @@ const cutWithin = 250 * time.Millisecond
 // a long answer does not leave. That a token expires ends streams only, see
 // [Server.following].
 func (s *Server) letIn(w http.ResponseWriter, r *http.Request, c *artifact.Caller) *http.Request {
+	rec := recorderOf(w)
+	rec.caller = c
 	ctx := artifact.WithCaller(r.Context(), c)
 	if c.Tenant == "" { // nobody, of whom nothing can be revoked
 		return r.WithContext(ctx)
 	}
 	ctx, forget := s.Accounts.Watch(ctx, c)
 	body, _ := r.Body.(*incoming)
-	rec := recorderOf(w)
 	rec.onLeave(forget)
 	rec.onLeave(rec.tie(ctx, body))
 	return r.WithContext(ctx)

@@ -24,6 +24,10 @@ type dialect struct {
 	base  string        // URL of the server, without a slash at the end; may be empty
 	rate  int           // requests a minute that a tenant may make; 0 is any
 
+	// remote returns the address that a request comes from. nil takes that of
+	// the connection.
+	remote func(r *http.Request) string
+
 	// admit says who asks and whether they may use the route. It returns the
 	// request that the handler gets. nil admits everybody.
 	admit func(rt route, w http.ResponseWriter, r *http.Request) (*http.Request, error)

@@ -83,14 +83,7 @@ func observe(d *dialect, ended func(Outcome), next http.Handler) http.Handler {
 			if returned && o.Status == 0 && !rec.hijacked {
 				o.Status = http.StatusOK
 			}
-			attrs := []slog.Attr{slog.String("id", id), slog.String("method", o.Method),
-				slog.String("route", o.Pattern), slog.String("path", loggedPath(rec, r.URL.Path)),
-				slog.Int("status", o.Status), slog.Int64("bytes", o.Bytes), slog.Float64("took_ms", float64(o.Took.Microseconds())/1000),
-				slog.String("remote", r.RemoteAddr), slog.Bool("aborted", o.Aborted)}
-			if own != id {
-				attrs = append(attrs, slog.String("request_id", own))
-			}
-			d.log.LogAttrs(r.Context(), slog.LevelInfo, "request", attrs...)
+			d.logEnd(r, rec, o, id, own)
 			if ended != nil {
 				ended(o)
 			}
@@ -98,6 +91,35 @@ func observe(d *dialect, ended func(Outcome), next http.Handler) http.Handler {
 		next.ServeHTTP(rec, r)
 		returned = true
 	})
+}
+
+// logEnd writes the line of a request that is over. Of its caller it tells the
+// tenant and the id of what was shown, never the thing itself.
+func (d *dialect) logEnd(r *http.Request, rec *recorder, o Outcome, id, own string) {
+	var room [12]slog.Attr
+	attrs := append(room[:0], slog.String("id", id), slog.String("method", o.Method),
+		slog.String("route", o.Pattern), slog.String("path", loggedPath(rec, r.URL.Path)),
+		slog.Int("status", o.Status), slog.Int64("bytes", o.Bytes), slog.Float64("took_ms", float64(o.Took.Microseconds())/1000),
+		slog.String("remote", d.remoteOf(rec, r)), slog.Bool("aborted", o.Aborted))
+	if c := rec.caller; c != nil && c.Tenant != "" {
+		attrs = append(attrs, slog.String("tenant", c.Tenant), slog.String("actor", c.Actor()))
+	}
+	if own != id {
+		attrs = append(attrs, slog.String("request_id", own))
+	}
+	d.log.LogAttrs(r.Context(), slog.LevelInfo, "request", attrs...)
+}
+
+// remoteOf returns the address that a request comes from, also of one that was
+// refused before anybody asked for it.
+func (d *dialect) remoteOf(rec *recorder, r *http.Request) string {
+	switch {
+	case rec.caller != nil:
+		return rec.caller.Remote
+	case d.remote != nil:
+		return d.remote(r)
+	}
+	return r.RemoteAddr
 }
 
 // slip is what looks like the token of a share, wherever it was put by mistake.

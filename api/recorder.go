@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/vitrine-hq/vitrine/artifact"
 )
 
 // recorder is the ResponseWriter of every handler. It notes what was answered,
@@ -20,10 +22,11 @@ type recorder struct {
 	hijacked bool
 	pattern  string // of the route, once one is found
 	secret   bool
-	shutOut  func() error // why the client is let in no longer; nil where it cannot come to that
-	brief    bool         // the answer may be written to its end all the same
-	cut      error        // why it was not
-	leaving  []func()     // what ends with the request
+	caller   *artifact.Caller // who asks, once that is known, also if the answer is no
+	shutOut  func() error     // why the client is let in no longer; nil where it cannot come to that
+	brief    bool             // the answer may be written to its end all the same
+	cut      error            // why it was not
+	leaving  []func()         // what ends with the request
 }
 
 // recorderOf returns the recorder at or below w, or nil.
