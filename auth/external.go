@@ -100,7 +100,7 @@ func (e *External) Verify(ctx context.Context, token string, now time.Time) (*ar
 
 // accept turns what a good signature covers into a caller.
 func (e *External) accept(id *oidc.IDToken, c map[string]json.RawMessage, now time.Time) (*artifact.Caller, error) {
-	if err := (span{issued: id.IssuedAt, expires: id.Expiry}).check(now); err != nil {
+	if err := (span{issued: id.IssuedAt, expires: id.Expiry, late: leeway}).check(now); err != nil {
 		return nil, err
 	}
 	var notBefore float64 // which may have a fraction

@@ -13,7 +13,7 @@ import (
 
 const (
 	maxToken = 8 << 10          // bytes of a JWT
-	leeway   = 60 * time.Second // that clocks may differ by
+	leeway   = 60 * time.Second // that clocks of nodes and issuers may differ by
 )
 
 // invalid is ErrTokenInvalid with a reason for the log.
@@ -97,15 +97,19 @@ func UnverifiedIssuer(token string) string {
 }
 
 // span is when a token may be used. Zero times do not count, but expires must
-// be there.
-type span struct{ issued, notBefore, expires time.Time }
+// be there. Our own tokens end when they say, since they end with their key;
+// those of another clock are good for a while longer.
+type span struct {
+	issued, notBefore, expires time.Time
+	late                       time.Duration // after expires
+}
 
 // check returns ErrTokenExpired, or ErrTokenInvalid for a token of the future.
 func (s span) check(now time.Time) error {
 	switch {
 	case s.expires.IsZero():
 		return invalid(errors.New("never expires"))
-	case now.Sub(s.expires) > leeway:
+	case !now.Before(s.expires.Add(s.late)): // at that second too (RFC 7519 §4.1.4)
 		return fmt.Errorf("%w at %s", ErrTokenExpired, s.expires.UTC().Format(time.RFC3339))
 	case s.issued.Sub(now) > leeway, s.notBefore.Sub(now) > leeway:
 		return invalid(errors.New("not valid yet"))
