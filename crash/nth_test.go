@@ -21,8 +21,8 @@ import (
 // told reports whether whoever caused a failed operation must be told of it.
 // Closing a file that was only read tells nothing, nor does putting away one
 // that was to share the bytes of another and cannot, and who reads gets what is
-// known where the workspace cannot be looked through. Who deletes an artifact is
-// told of the row: its bytes are left to the sweeper where they stay.
+// known where the workspace cannot be looked through. Who deletes an artifact or
+// a session is told of the rows: bytes are left to the sweeper where they stay.
 func told(step string, op fault.Op, unshared bool) bool {
 	if unshared && (op.Name == "close" || op.Name == "remove") {
 		return false
@@ -126,7 +126,7 @@ func failNth(t *testing.T, s *script, p play, fsys *switched, broken func(fault.
 			unshared = op.Name == "clone"
 		}
 		if err != nil {
-			must = must || told(s.step, op, unshared && op.Name != "clone")
+			must = must || told(s.step, op, unshared && op.Name != "clone") && filepath.Base(op.Path) != s.gone
 			hit = append(hit, op)
 			if first == nil {
 				first = &op

@@ -99,6 +99,7 @@ type script struct {
 	name string
 	rng  *rand.Rand
 	step string // that is running
+	gone string // the blob of the twin, which goes in the background
 	// done is told of each step, and of what it acknowledged.
 	done func(step string, acked []artifact.Version, err error)
 }
@@ -147,8 +148,8 @@ func (s *script) upload(ctx context.Context, step string, id artifact.SessionID,
 		}
 		return u.Commit(ctx)
 	}()
-	if id == s.twin() {
-		acked = nil // it is deleted next
+	if id == s.twin() && err == nil {
+		acked, s.gone = nil, acked[0].Key // it is deleted next
 	}
 	s.done(step, acked, err)
 }

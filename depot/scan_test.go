@@ -99,6 +99,13 @@ func (p *place) remove(name string) {
 	}
 }
 
+// lose removes the folder of the session, into which the manifest may be written
+// meanwhile.
+func (p *place) lose() {
+	p.t.Helper()
+	until(p.t, "the folder is gone", func() bool { return os.RemoveAll(p.Depot.dir(&p.s)) == nil })
+}
+
 func (p *place) scan() []artifact.Version {
 	p.t.Helper()
 	r, err := p.Scan(p.t.Context(), p.s.Tenant, p.s.ID, "")
@@ -355,9 +362,7 @@ func TestScanOfMissingFolderDeletesNothing(t *testing.T) {
 	p.write("a.txt", "a")
 	p.write("d/b.txt", "b")
 	p.want("created a.txt", "created d/b.txt")
-	if err := os.RemoveAll(p.Depot.dir(&p.s)); err != nil {
-		t.Fatal(err)
-	}
+	p.lose()
 	p.want()
 	// An upload makes the folder, but not the files that belong there.
 	send(t, p.Depot, p.s.ID, "up.txt")

@@ -314,9 +314,9 @@ func TestTwoServersScan(t *testing.T) {
 	for i := range 8 {
 		list = append(list, one.up("a", "x", fmt.Appendf(nil, "evil %d", i)))
 	}
-	until(t, "one has begun", func() bool { return c.seen() >= scanners })
+	until(t, "one has begun", func() bool { return c.seen() >= tenantMost })
 	two.scanning.wake()
-	until(t, "the other has begun as well", func() bool { return c.seen() >= 2*scanners })
+	until(t, "the other has begun as well", func() bool { return c.seen() >= 2*tenantMost })
 	c.set("wait", false)
 	two.settled()
 	until(t, "both are done", func() bool { return one.idle() && two.idle() })

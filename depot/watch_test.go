@@ -228,9 +228,7 @@ func TestWatcherWithTooManyFolders(t *testing.T) {
 
 func TestWatcherWaitsForWorkspace(t *testing.T) {
 	p := inPlace(t, Options{Watch: true})
-	if err := os.RemoveAll(p.Depot.dir(&p.s)); err != nil {
-		t.Fatal(err)
-	}
+	p.lose()
 	p.touch(&p.s)
 	eventually(t, "first look", func() bool {
 		p.watch.mu.Lock()

@@ -61,9 +61,7 @@ func TestMaterialize(t *testing.T) {
 		}
 		p.want()
 	}
-	if err := os.RemoveAll(p.Depot.dir(&p.s)); err != nil {
-		t.Fatal(err)
-	}
+	p.lose()
 	check("after the folder went")
 	p.write("a.txt", "A")
 	p.write("d/e/big.bin", strings.ToUpper(big))
