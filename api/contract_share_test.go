@@ -153,12 +153,18 @@ func TestShareOfASession(t *testing.T) {
 func TestShareOfAMoment(t *testing.T) {
 	s := sharing(t)
 	address := s.of(`,"at":2`)
+	s.ok(s.ask("PATCH", "/api/sessions/s", `{"metadata":{"later":true}}`))
 	for _, query := range []string{"", "?at=3", "?follow=1", "?at=3&follow=true"} {
 		for _, path := range []string{address, address + "/state"} {
 			a := s.ok(s.visit(path + query))
 			files := objects(a.json["files"])
 			if a.json["cursor"] != 2.0 || len(files) != 2 || files[1]["artifact_id"] != s.first["artifact_id"] {
 				t.Errorf("%s%s: %s", path, query, a.body)
+			}
+			then := asMap(a.json["session"])
+			if diff := cmp.Diff(map[string]any{"last_seq": 2.0, "attachments": 1.0, "artifacts": 1.0, "bytes": files[0]["size"].(float64) + 5, "metadata": map[string]any{}, "updated_at": files[1]["created_at"]},
+				map[string]any{"last_seq": then["last_seq"], "attachments": then["attachments"], "artifacts": then["artifacts"], "bytes": then["bytes"], "metadata": then["metadata"], "updated_at": then["updated_at"]}); diff != "" {
+				t.Errorf("%s%s: the session (-want +got):\n%s", path, query, diff)
 			}
 		}
 		_, files := unzip(t, s.ok(s.visit(address+"/download"+strings.Replace(query, "follow", "x", 1))).body)

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"context"
+	"encoding/json"
 	"html/template"
 	"net/http"
 	"strconv"
@@ -241,6 +243,30 @@ func (s *Server) showShared(w http.ResponseWriter, r *http.Request) (any, error)
 		return s.shared(s.sharedPage, share.Kind)(w, r)
 	}
 	return s.shared(s.state, share.Kind)(w, r)
+}
+
+// asOf makes of a session what may be told of it to the holder of a share that
+// shows a moment: its files as they stood then, and nothing that is not told of
+// moments.
+func (s *Server) asOf(ctx context.Context, session *artifact.Session, at artifact.Seq) error {
+	then := artifact.Session{Key: session.Key, Tenant: session.Tenant, ID: session.ID, Status: artifact.StatusIdle, FirstSeq: session.FirstSeq, LastSeq: at,
+		Created: session.Created, Updated: session.Created, Metadata: json.RawMessage(`{}`)}
+	for v, err := range s.depot.Files(ctx, session, at) {
+		if err != nil {
+			return err
+		}
+		if v.Upload() {
+			then.Attachments++
+		} else {
+			then.Artifacts++
+		}
+		then.Bytes += v.Size
+		if v.At.After(then.Updated) {
+			then.Updated = v.At
+		}
+	}
+	*session = then
+	return nil
 }
 
 // sharedPage lists the files of a session for people.

@@ -231,9 +231,15 @@ func (s *Server) state(w http.ResponseWriter, r *http.Request) (any, error) {
 	if follow {
 		return nil, s.stateStream(w, r, f, &filter)
 	}
+	session := f.Session
+	if q.has("at") && artifact.CallerOf(r.Context()).Kind == artifact.CallerShare {
+		if err := s.asOf(r.Context(), &session, f.After()); err != nil {
+			return nil, err
+		}
+	}
 	out := newJSONStream(w)
 	out.raw(fmt.Sprintf(`{"cursor":%d,"log_id":%q,"session":`, f.After(), s.depot.LogID()))
-	out.value(showSession(&f.Session))
+	out.value(showSession(&session))
 	out.raw(`,"files":[`)
 	n := 0
 	for v, err := range s.depot.Files(r.Context(), &f.Session, f.After()) {
