@@ -71,6 +71,9 @@ var postgresDialect = &dialect{
 	lock:     " FOR UPDATE",
 	numbered: true,
 	verdict: func(err error) verdict {
+		if _, refused := errors.AsType[*pgconn.ConnectError](err); refused {
+			return lost // whatever the reason: too many connections, none allowed, just starting
+		}
 		e, ok := errors.AsType[*pgconn.PgError](err)
 		if !ok && connectionLost(err) {
 			return lost
@@ -96,8 +99,7 @@ var postgresDialect = &dialect{
 // from the way to it.
 func connectionLost(err error) bool {
 	_, network := errors.AsType[net.Error](err)
-	_, connect := errors.AsType[*pgconn.ConnectError](err)
-	return network || connect || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) ||
+	return network || errors.Is(err, driver.ErrBadConn) || errors.Is(err, sql.ErrConnDone) ||
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
 }
 

@@ -1,8 +1,13 @@
 package store
 
 import (
+	"context"
+	"database/sql"
+	"net/url"
+	"strings"
 	"testing"
 
+	"github.com/vitrine-hq/vitrine/artifact"
 	"github.com/vitrine-hq/vitrine/store/storetest"
 )
 
@@ -35,5 +40,54 @@ func TestIdleConnectionLost(t *testing.T) {
 		if err := db.Ping(t.Context()); err != nil {
 			t.Errorf("ping after connections were lost: %v", err)
 		}
+	}
+}
+
+// TestConnectionsRefused has PostgreSQL itself refuse connections, as it does
+// while it starts, is full or is being moved: callers are to come again.
+func TestConnectionsRefused(t *testing.T) {
+	base := storetest.Postgres(t)
+	admin, err := sql.Open("pgx", base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { admin.Close() })
+	do := func(statement string, args ...any) {
+		t.Helper()
+		if _, err := admin.ExecContext(t.Context(), statement, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	u, err := url.Parse(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := u.Query().Get("search_path") // is of this test alone
+	do("CREATE DATABASE " + name)
+	t.Cleanup(func() {
+		if _, err := admin.ExecContext(context.Background(), "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+			t.Error(err)
+		}
+	})
+	q := u.Query()
+	q.Del("search_path")
+	u.Path, u.RawQuery = "/"+name, q.Encode()
+	db, err := OpenPostgres(t.Context(), u.String(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	s := newSession(t, db, "refused")
+	do("ALTER DATABASE " + name + " ALLOW_CONNECTIONS false")
+	do("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = $1", name)
+	_, read := db.Session(t.Context(), artifact.DefaultTenant, "refused")
+	for what, err := range map[string]error{"read": read, "write": note(db, s.Key, "no"), "ping": db.Ping(t.Context())} {
+		if artifact.KindOf(err) != artifact.Unavailable || !strings.Contains(err.Error(), "55000") {
+			t.Errorf("%s while connections are refused: %v, want Unavailable and why", what, err)
+		}
+	}
+	do("ALTER DATABASE " + name + " ALLOW_CONNECTIONS true")
+	if err := note(db, s.Key, "yes"); err != nil {
+		t.Errorf("a write afterwards: %v", err)
 	}
 }
