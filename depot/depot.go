@@ -154,7 +154,7 @@ func (d *Depot) MaxUpload() int64 { return d.opt.MaxUpload }
 // LogID names the log (see [store.DB.LogID]).
 func (d *Depot) LogID() string { return d.db.LogID() }
 
-// dir returns the folder of a session. Tenants other than the original one have a
+// dir returns the folder of a session. Tenants other than the first have a
 // folder of their own around it (extensions §2).
 func (d *Depot) dir(s *artifact.Session) string {
 	return filepath.Join(d.opt.WareHouse, filepath.FromSlash(d.below(s)))
@@ -164,7 +164,7 @@ func (d *Depot) dir(s *artifact.Session) string {
 // What makes or moves it there works on an os.Root: no name leads out.
 func (d *Depot) below(s *artifact.Session) string {
 	name := artifact.SessionPrefix + string(s.ID)
-	if s.Tenant == d.db.OriginalTenant() {
+	if s.Tenant == d.db.FirstTenant() {
 		return name
 	}
 	return s.Tenant + "/" + name

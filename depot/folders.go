@@ -37,7 +37,7 @@ func (w *sweeper) folders(ctx context.Context) error {
 		f.dying[f.name(t.Tenant, t.ID)] = true
 	}
 	err = f.leftovers(ctx, incoming)
-	return errors.Join(err, f.leftovers(ctx, trash), f.tenant(ctx, ".", f.d.db.OriginalTenant()), f.tenants(ctx))
+	return errors.Join(err, f.leftovers(ctx, trash), f.tenant(ctx, ".", f.d.db.FirstTenant()), f.tenants(ctx))
 }
 
 type folderSweep struct {

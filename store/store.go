@@ -44,21 +44,20 @@ type Options struct {
 type DB struct {
 	Reads
 	waiters
-	d        *dialect
-	opt      Options
-	write    *sql.DB // one connection, used by the writer only
-	read     *sql.DB
-	logID    string
-	first    string // tenant
-	original string // tenant
-	file     string // of SQLite
-	lastKey  int64  // of a session, the last one given out; the writer's
-	jobs     chan *job
-	quit     chan struct{} // closed by Close
-	done     chan struct{} // closed when the writer has ended
-	failed   chan struct{} // closed when no write can be trusted any more
-	err      error         // why; read it only after failed is closed
-	close    sync.Once
+	d       *dialect
+	opt     Options
+	write   *sql.DB // one connection, used by the writer only
+	read    *sql.DB
+	logID   string
+	first   string // tenant
+	file    string // of SQLite
+	lastKey int64  // of a session, the last one given out; the writer's
+	jobs    chan *job
+	quit    chan struct{} // closed by Close
+	done    chan struct{} // closed when the writer has ended
+	failed  chan struct{} // closed when no write can be trusted any more
+	err     error         // why; read it only after failed is closed
+	close   sync.Once
 }
 
 // OpenSQLite opens or makes the database in file, brings its schema up to date
@@ -189,13 +188,6 @@ func (db *DB) prepare(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read log id: %w", db.d.explain(err))
 	}
-	q = db.d.bind("INSERT INTO meta (name, value) SELECT 'original_tenant', ? WHERE NOT EXISTS (SELECT 1 FROM tenants) ON CONFLICT DO NOTHING")
-	if _, err := db.write.ExecContext(ctx, q, db.opt.FirstTenant); err != nil {
-		return fmt.Errorf("write original tenant: %w", db.d.explain(err))
-	}
-	if err := db.write.QueryRowContext(ctx, "SELECT value FROM meta WHERE name = 'original_tenant'").Scan(&db.original); err != nil {
-		return fmt.Errorf("read original tenant: %w", db.d.explain(err))
-	}
 	q = db.d.bind("INSERT INTO tenants (id, created) SELECT ?, ? WHERE NOT EXISTS (SELECT 1 FROM tenants) ON CONFLICT DO NOTHING")
 	if _, err := db.write.ExecContext(ctx, q, db.opt.FirstTenant, db.opt.Now().UnixMicro()); err != nil {
 		return fmt.Errorf("make first tenant: %w", db.d.explain(err))
@@ -216,10 +208,6 @@ func (db *DB) LogID() string { return db.logID }
 // FirstTenant returns the oldest tenant, which an open server acts for. It may
 // have another name than the options say: those only name it when it is made.
 func (db *DB) FirstTenant() string { return db.first }
-
-// OriginalTenant returns the tenant that was made with the database, also when it
-// has been deleted: what depends on it must not change when another is the first.
-func (db *DB) OriginalTenant() string { return db.original }
 
 // Engine returns "sqlite" or "postgres".
 func (db *DB) Engine() string { return db.d.name }

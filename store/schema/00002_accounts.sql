@@ -22,8 +22,6 @@ CREATE TABLE tenants (
 );
 INSERT INTO tenants (id, created, bytes, files, sessions)
 	SELECT tenant, MIN(created), SUM(size + extra), SUM(attachments + artifacts), COUNT(*) FROM sessions GROUP BY tenant;
--- What was before them began with this one, see DB.OriginalTenant.
-INSERT INTO meta (name, value) SELECT 'original_tenant', 'pf_default' WHERE EXISTS (SELECT 1 FROM tenants);
 
 CREATE TABLE users (
 	id      TEXT PRIMARY KEY,
