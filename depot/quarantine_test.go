@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -203,7 +204,8 @@ func newHurt(t *testing.T, opt Options) *hurt {
 
 func TestFoundIsQuarantined(t *testing.T) {
 	for _, hold := range []bool{true, false} {
-		h := newHurt(t, Options{ScanHold: hold, ScanRequired: true})
+		var log bytes.Buffer
+		h := newHurt(t, Options{ScanHold: hold, ScanRequired: true, Log: slog.New(slog.NewTextHandler(&log, nil))})
 		for _, v := range []*artifact.Version{&h.upload, &h.large, &h.capture, &h.saved} {
 			if v.Scan != artifact.ScanFound || v.Storage() != "quarantined" || h.refused(v) != codeQuarantined {
 				t.Errorf("%s is %q, kept as %s", v.Path, v.Scan, v.Storage())
@@ -236,6 +238,15 @@ func TestFoundIsQuarantined(t *testing.T) {
 			t.Error("the blob is gone; it is the operator's to delete")
 		}
 		h.sound()
+		h.shut()
+		for _, want := range []string{
+			"artifact_id=" + h.saved.Attachment + " path=/p/evil.md in=library found=Test.Evil",
+			"artifact_id=" + h.capture.ID() + " path=out/evil.txt session=a found=Test.Evil",
+		} {
+			if !strings.Contains(log.String(), "tenant="+tenant+" "+want) {
+				t.Errorf("the server's log lacks %q: %s", want, &log)
+			}
+		}
 	}
 }
 

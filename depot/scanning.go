@@ -241,7 +241,7 @@ func (s *scanning) look(ctx context.Context, l store.Looked) {
 		s.forget(l)
 	case ctx.Err() == nil && !errors.Is(err, errDown):
 		if first := s.later(l); first {
-			s.d.opt.Log.Warn("a content cannot be scanned now", "session", l.Session.ID, "artifact", l.Version.ID(), "err", err)
+			s.d.opt.Log.Warn("a content cannot be scanned now", append(logged(&l), "err", err)...)
 		}
 	}
 }
@@ -256,7 +256,7 @@ func (s *scanning) judge(ctx context.Context, l store.Looked) error {
 	case err != nil && (wait || ctx.Err() != nil || s.failedAgain(l) < scanTries):
 		return err
 	case err != nil:
-		s.d.opt.Log.Warn("a content cannot be scanned", "session", l.Session.ID, "artifact", l.Version.ID(), "err", err)
+		s.d.opt.Log.Warn("a content cannot be scanned", append(logged(&l), "err", err)...)
 		return s.fail(ctx, l, "scanner_error")
 	case verdict.Clean:
 		_, err = s.settle(ctx, l, artifact.ScanClean, &s.clean, func(*store.Tx) error { return nil })

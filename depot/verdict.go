@@ -76,7 +76,7 @@ func (s *scanning) quarantine(ctx context.Context, l store.Looked, found string)
 	if !kept {
 		return nil
 	}
-	s.d.opt.Log.Warn("a content was quarantined", "tenant", l.Session.Tenant, "session", l.Session.ID, "artifact", l.Version.ID(), "found", found)
+	s.d.opt.Log.Warn("a content was quarantined", append(logged(&l), "found", found)...)
 	if !l.Session.IsLog() {
 		s.d.manifestChanged(&l.Session)
 	}
@@ -100,6 +100,16 @@ func subject(l *store.Looked) map[string]any {
 		return map[string]any{"artifact_id": v.Attachment, "path": v.Path, "name": v.Name, "version": v.Number}
 	}
 	return map[string]any{"artifact_id": v.ID(), "attachment_id": v.Attachment, "relative_path": v.Path, "name": v.Name}
+}
+
+// logged is what the server's log tells of a version: whose it is, and the ids by
+// which the API knows it.
+func logged(l *store.Looked) []any {
+	about := []any{"tenant", l.Session.Tenant, "artifact_id", subject(l)["artifact_id"], "path", l.Version.Path}
+	if l.Session.ID == artifact.LibraryLog {
+		return append(about, "in", "library")
+	}
+	return append(about, "session", l.Session.ID)
 }
 
 // audited is the entry of the audit log for what the scanner did.
