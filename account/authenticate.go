@@ -10,6 +10,7 @@ import (
 
 	"github.com/vitrine-hq/vitrine/artifact"
 	"github.com/vitrine-hq/vitrine/auth"
+	"github.com/vitrine-hq/vitrine/store"
 )
 
 // Authenticate returns who comes with an access token, of our own issuer or of
@@ -25,7 +26,7 @@ func (a *Accounts) Authenticate(ctx context.Context, token string) (*artifact.Ca
 	now := a.opt.Now()
 	c, seen := a.seen.get(sum, now)
 	if !seen {
-		verified, err := a.verify(ctx, token, now)
+		verified, err := a.verify(ctx, token, now, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -78,13 +79,41 @@ func (a *Accounts) admit(ctx context.Context, tenant string) error {
 	return nil
 }
 
+// Leaving is Authenticate for who wants to log out: a token of ours that has
+// expired still names the grant to end, if that goes on.
+func (a *Accounts) Leaving(ctx context.Context, token string) (*artifact.Caller, error) {
+	c, expired := a.Authenticate(ctx, token)
+	if !errors.Is(expired, auth.ErrTokenExpired) {
+		return c, expired
+	}
+	now := a.opt.Now()
+	c, err := a.verify(ctx, token, now, a.opt.RefreshLife)
+	if err != nil {
+		return nil, err
+	}
+	g, err := a.db.Grant(ctx, c.Grant)
+	switch {
+	case errors.Is(err, store.ErrNoGrant):
+		return nil, expired
+	case err != nil:
+		return nil, err
+	case !g.Revoked.IsZero(), over(g.Expires, now):
+		return nil, expired
+	}
+	if err := a.admitNow(ctx, c); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
 // verify checks a token with the issuer that it claims to be of, which has its
-// own algorithms whatever the token says.
-func (a *Accounts) verify(ctx context.Context, token string, now time.Time) (*artifact.Caller, error) {
+// own algorithms whatever the token says. One of ours may have expired, up to
+// late ago.
+func (a *Accounts) verify(ctx context.Context, token string, now time.Time, late time.Duration) (*artifact.Caller, error) {
 	if e := a.opt.External; e != nil && auth.UnverifiedIssuer(token) == e.Issuer() {
 		return e.Verify(ctx, token, now)
 	}
-	c, err := a.keys.all().Verify(token, now)
+	c, err := a.keys.all().VerifyLate(token, now, late)
 	if !errors.Is(err, auth.ErrUnknownKey) {
 		return c, err
 	}
@@ -95,7 +124,7 @@ func (a *Accounts) verify(ctx context.Context, token string, now time.Time) (*ar
 	case !read:
 		return nil, err
 	}
-	return a.keys.all().Verify(token, now)
+	return a.keys.all().VerifyLate(token, now, late)
 }
 
 // sightings has tokens that were good, by their hash, so that the next request

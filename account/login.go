@@ -104,10 +104,11 @@ func (a *Accounts) Refresh(ctx context.Context, refresh string) (Tokens, error) 
 }
 
 // Logout ends what the caller came with: its grant with all tokens, or the one
-// token of an external issuer.
+// token of an external issuer. A Denied error says that it is nothing that
+// could be told from others.
 func (a *Accounts) Logout(ctx context.Context, c *artifact.Caller) error {
 	if c.Grant == "" && c.Token == "" {
-		return nil // there is nothing that could be told from others
+		return artifact.Errorf(artifact.Denied, "What you came with is no login of this server and has no id, so it cannot be ended here")
 	}
 	return a.revoke(ctx, func(tx *store.Tx) error {
 		if c.Grant != "" {

@@ -65,7 +65,8 @@ func (a *Accounts) RevokeToken(ctx context.Context, client, token string) error 
 	})
 }
 
-// grantOf returns the grant that a token of ours names, or "".
+// grantOf returns the grant that a token of ours names, or "". An access token
+// may have expired, since its grant goes on.
 func (a *Accounts) grantOf(ctx context.Context, token string) (string, error) {
 	id, _, err := a.parseRefresh(ctx, token)
 	if err == nil {
@@ -77,7 +78,7 @@ func (a *Accounts) grantOf(ctx context.Context, token string) (string, error) {
 	if auth.UnverifiedIssuer(token) != a.opt.Issuer {
 		return "", nil // another issuer's tokens have no grant here
 	}
-	c, err := a.verify(ctx, token, a.opt.Now())
+	c, err := a.verify(ctx, token, a.opt.Now(), a.opt.RefreshLife)
 	switch {
 	case err == nil:
 		return c.Grant, nil

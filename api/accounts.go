@@ -95,14 +95,10 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) (any, error) {
 // logout ends what the caller came with, and takes the cookie away if it is a
 // page of this server that asks.
 func (s *Server) logout(w http.ResponseWriter, r *http.Request) (any, error) {
-	if c := artifact.CallerOf(r.Context()); c.Grant != "" || c.Token != "" {
-		if err := s.Accounts.Logout(r.Context(), c); err != nil {
-			return nil, err
-		}
+	if err := s.Accounts.Logout(r.Context(), artifact.CallerOf(r.Context())); err != nil {
+		return nil, err
 	}
-	if s.sameOrigin(r) {
-		s.setCookie(w, "", 0)
-	}
+	s.dropCookie(w, r)
 	return map[string]bool{"success": true}, nil
 }
 

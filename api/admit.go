@@ -49,6 +49,9 @@ func (s *Server) admit(rt route, w http.ResponseWriter, r *http.Request) (*http.
 	}
 	if err != nil {
 		recorderOf(w).caller = &known
+		if rt.leaving && artifact.KindOf(err) == artifact.Unauthorized {
+			s.dropCookie(w, r) // what it holds is good for nothing
+		}
 		return nil, err
 	}
 	return s.letIn(w, r, &known), nil
@@ -77,9 +80,9 @@ func (s *Server) identify(rt route, r *http.Request) (*artifact.Caller, error) {
 	case given && rt.login && auth.LooksLikeKey(token):
 		return nil, nil // it is what the route is about
 	case given:
-		return s.Accounts.Authenticate(r.Context(), token)
+		return s.byToken(rt, r, token)
 	}
-	if c, err := s.byCookie(r); c != nil || err != nil {
+	if c, err := s.byCookie(rt, r); c != nil || err != nil {
 		return c, err
 	}
 	c := s.byProxy(r)
@@ -90,6 +93,14 @@ func (s *Server) identify(rt route, r *http.Request) (*artifact.Caller, error) {
 		return nil, nil
 	}
 	return c, s.Accounts.Admit(r.Context(), c) // their tenant may be suspended
+}
+
+// byToken returns who comes with an access token.
+func (s *Server) byToken(rt route, r *http.Request, token string) (*artifact.Caller, error) {
+	if rt.leaving {
+		return s.Accounts.Leaving(r.Context(), token)
+	}
+	return s.Accounts.Authenticate(r.Context(), token)
 }
 
 func (s *Server) firstTenant() string {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -120,7 +121,52 @@ func TestCookieLogout(t *testing.T) {
 	c.ok(c.asks("GET", library+"/list", ""))
 	other.want(other.asks("POST", "/api/v2/auth/logout", "", "Origin", "http://127.0.0.1:1"), 403, "AUTH_FORBIDDEN")
 	other.ok(other.asks("GET", library+"/list", ""))
-	h.ok(h.do("POST", "/api/v2/auth/logout", nil, "Authorization", ""))
+}
+
+// Who logs out is told the truth: what was not taken is 401, and goes on.
+func TestLogoutIsTrue(t *testing.T) {
+	const logout = "/api/v2/auth/logout"
+	each(t, func(t *testing.T, h *house) {
+		b := h.logIn(h.key)
+		h.want(h.do("POST", logout, nil, "Authorization", ""), 401, "AUTH_UNAUTHORIZED")
+		a := b.want(b.asks("POST", logout, ""), 401, "AUTH_UNAUTHORIZED") // no page of this server says so
+		if len(a.Cookies()) != 0 {
+			t.Errorf("cookies %v", a.Cookies())
+		}
+		b.ok(b.asks("GET", library+"/list", ""))
+		h.want(h.with(h.bearer+"x").do("POST", logout, nil), 401, "AUTH_TOKEN_INVALID")
+		h.want(h.with(h.key).do("POST", logout, nil), 401, "AUTH_INVALID_CREDENTIALS")
+		h.list("")
+		b.ok(b.asks("POST", logout, "", "Origin", h.web.URL))
+		a = b.want(b.asks("POST", logout, "", "Origin", h.web.URL), 401, "AUTH_UNAUTHORIZED")
+		if c := a.Cookies(); len(c) != 1 || c[0].MaxAge != -1 {
+			t.Errorf("a cookie that is worth nothing stays: %v", c)
+		}
+	})
+}
+
+// An access token that has expired ends its login, which would go on by its
+// refresh token, and nothing else.
+func TestLogoutByAnExpiredToken(t *testing.T) {
+	const logout = "/api/v2/auth/logout"
+	c := &clock{}
+	h := open(t, c.rules)
+	first, second := h.data(h.exchange(h.key)), h.data(h.exchange(h.key))
+	c.pass(73 * time.Hour)
+	late := h.with(first["access_token"])
+	late.want(late.get(library+"/list"), 401, "AUTH_TOKEN_EXPIRED")
+	h.want(h.with(fmt.Sprint(first["access_token"])+"x").do("POST", logout, nil), 401, "AUTH_TOKEN_INVALID")
+	late.ok(late.do("POST", logout, nil))
+	h.want(h.refresh(first["refresh_token"]), 401, "AUTH_TOKEN_INVALID")
+	late.want(late.do("POST", logout, nil), 401, "AUTH_TOKEN_EXPIRED") // which is over
+	late.want(late.get(library+"/list"), 401, "AUTH_TOKEN_EXPIRED")
+	third := h.data(h.exchange(h.key))
+	h.data(h.refresh(second["refresh_token"]))
+	c.pass(73 * time.Hour)
+	h.fields("/oauth/revoke", "token", fmt.Sprint(third["access_token"]))
+	h.want(h.refresh(third["refresh_token"]), 401, "AUTH_TOKEN_INVALID")
+	c.pass(31 * 24 * time.Hour)
+	h.want(h.with(second["access_token"]).do("POST", logout, nil), 401, "AUTH_TOKEN_EXPIRED")
 }
 
 // A WebSocket is opened by a token in a header or among its protocols, or by the

@@ -31,15 +31,22 @@ func (s *Server) setCookie(w http.ResponseWriter, token string, life time.Durati
 	http.SetCookie(w, c)
 }
 
+// dropCookie takes the cookie away if it is a page of this server that asks.
+func (s *Server) dropCookie(w http.ResponseWriter, r *http.Request) {
+	if s.sameOrigin(r) {
+		s.setCookie(w, "", 0)
+	}
+}
+
 // byCookie returns who is logged in by a cookie, or nil. A cookie counts only
 // where the page that sends it is this server's own: other ports of a host are
 // the same site to browsers, and hostile content may live there.
-func (s *Server) byCookie(r *http.Request) (*artifact.Caller, error) {
+func (s *Server) byCookie(rt route, r *http.Request) (*artifact.Caller, error) {
 	cookies := r.CookiesNamed(s.cookieName())
 	if len(cookies) != 1 || !s.sameOrigin(r) {
 		return nil, nil
 	}
-	caller, err := s.Accounts.Authenticate(r.Context(), cookies[0].Value)
+	caller, err := s.byToken(rt, r, cookies[0].Value)
 	if err != nil {
 		if artifact.KindOf(err) == artifact.Unauthorized {
 			err = nil // as if there were none: on an open server that is no obstacle

@@ -35,6 +35,7 @@ type route struct {
 	scope   artifact.Scope // what the caller must hold; "" is nothing beyond being known
 	public  bool           // for everybody, known or not
 	login   bool           // keys and codes are tried here: one address may not ask often
+	leaving bool           // a token that has expired will do, to end what it came from
 	secret  bool           // the path is a capability and stays out of the logs
 }
 
