@@ -141,15 +141,11 @@ func (f *Follower) read(ctx context.Context) ([]*Item, error) {
 	}
 	list = list[:unbroken(list, f.after)]
 	if len(list) == 0 {
-		end, err := f.d.ended(ctx, s)
+		now, end, err := f.d.ended(ctx, s)
 		if err != nil {
 			return nil, err
 		}
 		if end == nil { // trimmed while the follower was behind
-			now, err := f.d.db.SessionByKey(ctx, s.Key)
-			if err != nil {
-				return nil, err
-			}
 			return nil, f.d.expired(&now, Cursor{After: f.after, LogID: "trimmed"})
 		}
 		list = append(list[:0], *end)

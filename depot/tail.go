@@ -142,7 +142,7 @@ func (d *Depot) readTail(ctx context.Context, t *tail) (more bool, err error) {
 		return false, err
 	}
 	if len(list) == 0 {
-		end, err := d.ended(ctx, &t.session)
+		_, end, err := d.ended(ctx, &t.session)
 		if end == nil || err != nil {
 			return false, err
 		}
@@ -169,18 +169,19 @@ func (d *Depot) readTail(ctx context.Context, t *tail) (more bool, err error) {
 // errEnded says that the log has come to its last entry.
 var errEnded = errors.New("the session was deleted")
 
-// ended returns the last entry of a session that was deleted and already
-// purged, so that whoever follows it learns of its end all the same.
-func (d *Depot) ended(ctx context.Context, s *artifact.Session) (*artifact.Entry, error) {
-	_, err := d.db.SessionByKey(ctx, s.Key)
+// ended looks up a session in one look. Of one that was deleted, and may be purged
+// already, it returns the last entry, so that whoever follows it learns of its
+// end all the same; of every other one what stands now.
+func (d *Depot) ended(ctx context.Context, s *artifact.Session) (now artifact.Session, end *artifact.Entry, err error) {
+	now, err = d.db.SessionByKey(ctx, s.Key)
 	if !errors.Is(err, store.ErrNoSession) {
-		return nil, err
+		return now, nil, err
 	}
 	stone, err := d.db.Tombstone(ctx, s.Key)
 	if err != nil {
-		return nil, err
+		return now, nil, err
 	}
-	return &artifact.Entry{Session: s.ID, Seq: stone.LastSeq, Type: artifact.TypeDeleted, At: stone.Deleted, Data: []byte(`{}`)}, nil
+	return now, &artifact.Entry{Session: s.ID, Seq: stone.LastSeq, Type: artifact.TypeDeleted, At: stone.Deleted, Data: []byte(`{}`)}, nil
 }
 
 func (t *tail) add(items []*Item) {
