@@ -99,6 +99,34 @@ func TestIdempotencyKey(t *testing.T) {
 	h.want(h.with(h.tokenOf(h.key)).same("k1", "/i.md", "one"), 409, "RES_ALREADY_EXISTS")
 }
 
+// An edit that comes again by its name is made once, also where what it replaced
+// is not there any more.
+func TestIdempotencyKeyOfEdits(t *testing.T) {
+	h := open(t)
+	h.data(h.save("/e.md", "one"))
+	edit := func(name, body string) answer {
+		return h.do("PATCH", at("/e.md"), strings.NewReader(body), "Content-Type", "application/json", "Idempotency-Key", name)
+	}
+	const change = `{"edits":[{"old":"one","new":"two"}],"append":"!"}`
+	first := h.data(edit("k", change))
+	for range 2 {
+		if diff := cmp.Diff(first, h.data(edit("k", change))); diff != "" {
+			t.Errorf("the answer changed: %s", diff)
+		}
+	}
+	h.holds("/e.md", "two!")
+	h.want(edit("k", `{"append":"!"}`), 422, "")
+	h.want(h.same("k", "/e.md", "two!"), 422, "")
+	h.want(edit("other", change), 409, "RES_EDIT_ABSENT")
+	h.want(edit("é", change), 400, "VAL_FIELD_INVALID")
+	var wg sync.WaitGroup
+	for range 12 {
+		wg.Go(func() { edit("once", `{"append":"?"}`) })
+	}
+	wg.Wait()
+	h.holds("/e.md", "two!?")
+}
+
 // Of one save that comes many times at once all get the answer of one.
 func TestIdempotencyKeyAtOnce(t *testing.T) {
 	h := open(t)

@@ -118,11 +118,16 @@ func conditions(r *http.Request, ask *depot.Save) error {
 		return err
 	}
 	ask.Replace = ask.Replace || len(ask.If.Match) > 0
-	ask.Replay = r.Header.Get("Idempotency-Key")
-	if len(ask.Replay) > 255 || strings.ContainsFunc(ask.Replay, func(c rune) bool { return c < 0x20 || c > 0x7e }) {
-		return badHeader("Idempotency-Key", "Idempotency-Key has at most 255 printable characters of ASCII")
+	ask.Replay, err = idempotencyKey(r)
+	return err
+}
+
+func idempotencyKey(r *http.Request) (string, error) {
+	name := r.Header.Get("Idempotency-Key")
+	if len(name) > 255 || strings.ContainsFunc(name, func(c rune) bool { return c < 0x20 || c > 0x7e }) {
+		return "", badHeader("Idempotency-Key", "Idempotency-Key has at most 255 printable characters of ASCII")
 	}
-	return nil
+	return name, nil
 }
 
 func precondition(r *http.Request) (c depot.Precondition, err error) {
@@ -274,6 +279,9 @@ func (s *Server) patchArtifact(w http.ResponseWriter, r *http.Request) (any, err
 		return nil, err
 	}
 	if p.If, err = precondition(r); err != nil {
+		return nil, err
+	}
+	if p.Replay, err = idempotencyKey(r); err != nil {
 		return nil, err
 	}
 	v, err := s.depot.PatchFile(r.Context(), p)

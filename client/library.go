@@ -201,6 +201,9 @@ type Patch struct {
 	Append   string         `json:"append,omitempty"`
 	Metadata map[string]any `json:"metadata,omitempty"` // nil keeps it
 	IfMatch  string         `json:"-"`                  // the ETag that the artifact must have; empty for any
+	// IdempotencyKey is a word of the caller's choice for this one change: sent
+	// again within a day it changes nothing and is answered as before.
+	IdempotencyKey string `json:"-"`
 }
 
 // Patch changes the text at p. The error is ErrEdit where a text to replace is
@@ -215,7 +218,13 @@ func (c *Client) Patch(ctx context.Context, p artifact.Path, patch Patch) (Libra
 			return LibraryFile{}, fmt.Errorf("patch %s: %w", p, errNoText)
 		}
 	}
-	return c.change(ctx, http.MethodPatch, c.library(at(p, 0)), patch.IfMatch, patch)
+	req, err := c.withJSON(ctx, http.MethodPatch, c.library(at(p, 0)), patch)
+	if err != nil {
+		return LibraryFile{}, err
+	}
+	condition(req, "If-Match", patch.IfMatch)
+	condition(req, "Idempotency-Key", patch.IdempotencyKey)
+	return c.saved(req)
 }
 
 // Append adds text to the end of the artifact at p.

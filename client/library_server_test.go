@@ -97,6 +97,20 @@ func TestLibrarySave(t *testing.T) {
 	}
 }
 
+func TestLibraryPatchOnce(t *testing.T) {
+	c := library(t)
+	once := client.Patch{Append: "!", IdempotencyKey: "a word"}
+	first, err := c.Patch(t.Context(), "/docs/a.md", once)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := read(t, c, "/docs/a.md", 0)
+	again, err := c.Patch(t.Context(), "/docs/a.md", once)
+	if err != nil || again.ETag != first.ETag || again.Version != first.Version || read(t, c, "/docs/a.md", 0) != before {
+		t.Errorf("again: %+v, %v; first %+v", again, err, first)
+	}
+}
+
 func TestLibraryVersions(t *testing.T) {
 	c := library(t)
 	ctx := t.Context()

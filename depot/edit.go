@@ -2,12 +2,15 @@ package depot
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/vitrine-hq/vitrine/artifact"
+	"github.com/vitrine-hq/vitrine/store"
 )
 
 // Edit replaces one text by another. Old must occur exactly once.
@@ -23,13 +26,22 @@ type Patch struct {
 	Append   string         // to the end
 	Metadata map[string]any // nil keeps it
 	If       Precondition
+	Replay   string // Idempotency-Key; may be empty
 }
 
 // PatchFile writes the next version of an artifact from its content, in one
 // step with the look at it: where somebody else changes it at the same time the
 // edits are tried on what that made of it. A text that is absent or ambiguous is
-// an Exists error that says which, and nothing is changed.
+// an Exists error that says which, and nothing is changed. One that was made
+// before under the same Replay is not made again: its outcome is returned.
 func (d *Depot) PatchFile(ctx context.Context, p Patch) (artifact.Version, error) {
+	request := ""
+	if p.Replay != "" { // the texts that it replaced need not be there any more
+		request = p.fingerprint()
+		if v, err := d.replayed(ctx, p.Tenant, p.Replay, request); err != nil || v.Seq != 0 {
+			return v, err
+		}
+	}
 	for { // as often as others were faster, which is never all of them
 		if err := ctx.Err(); err != nil {
 			return artifact.Version{}, err
@@ -48,7 +60,7 @@ func (d *Depot) PatchFile(ctx context.Context, p Patch) (artifact.Version, error
 		if err != nil {
 			return v, err
 		}
-		ask := Save{Tenant: p.Tenant, Path: p.Path, Metadata: p.Metadata, Replace: true, If: p.If, action: "artifact.edit", unchanged: &v}
+		ask := Save{Tenant: p.Tenant, Path: p.Path, Metadata: p.Metadata, Replace: true, If: p.If, Replay: p.Replay, request: request, action: "artifact.edit", unchanged: &v}
 		k, err := d.keep(ctx, p.Tenant, strings.NewReader(text), MaxText)
 		if err != nil {
 			return v, err
@@ -58,6 +70,32 @@ func (d *Depot) PatchFile(ctx context.Context, p Patch) (artifact.Version, error
 			return changed, err
 		}
 	}
+}
+
+// fingerprint tells requests with one Idempotency-Key apart.
+func (p *Patch) fingerprint() string {
+	b, err := json.Marshal(p)
+	if err != nil {
+		b = []byte(err.Error()) // it came as JSON
+	}
+	return fmt.Sprintf("edit %s %x", p.Path, sha256.Sum256(b))
+}
+
+// replayed returns the version that a request of that name made before, or one
+// without a position.
+func (d *Depot) replayed(ctx context.Context, tenant, name, request string) (v artifact.Version, err error) {
+	err = d.db.Tx(ctx, func(tx *store.Tx) error {
+		id, err := tx.Replay(tenant, name, request)
+		if err != nil || id == "" {
+			return err
+		}
+		lib, err := tx.EnsureLog(tenant, artifact.LibraryLog)
+		if err == nil {
+			v, err = tx.VersionByEvent(lib, id)
+		}
+		return err
+	})
+	return v, err
 }
 
 // apply returns the text after all edits.

@@ -31,6 +31,7 @@ type Save struct {
 	If        Precondition
 	Replay    string // Idempotency-Key; may be empty
 	Limit     int64  // bytes; 0 is any
+	request   string // tells requests with one Replay apart; empty is what the rest says
 	action    string // for the audit log; empty is "artifact.save"
 	unchanged *artifact.Version
 }
@@ -222,6 +223,9 @@ func (ask *Save) version(stands *artifact.Version, k kept) artifact.Version {
 
 // fingerprint tells requests with one Idempotency-Key apart.
 func (ask *Save) fingerprint(k kept) string {
+	if ask.request != "" {
+		return ask.request
+	}
 	metadata, err := json.Marshal(ask.Metadata) // which orders the members
 	if err != nil {
 		metadata = []byte(err.Error()) // it came as JSON
