@@ -45,6 +45,7 @@ type Hooks struct {
 	Ended     func(Outcome)                // a request is over
 	Uploaded  func(files int, bytes int64) // an upload was acknowledged
 	Delivered func(lag time.Duration)      // a follower was sent an entry, so long after its commit
+	OverQuota func(quota string)           // a tenant wanted more than it may have of bytes, files, sessions or followers
 }
 
 func (c *Config) defaults() {
@@ -100,7 +101,7 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	s.guard = g
-	s.dialect.admit, s.dialect.remote = s.admit, s.remote
+	s.dialect.admit, s.dialect.remote, s.dialect.overQuota = s.admit, s.remote, s.Hooks.OverQuota
 	s.limits = newLimits(c.Rates, time.Now)
 	s.bodies, s.coming.n = semaphore.NewWeighted(heldBodies), map[string]int{}
 	s.closing, s.drain = context.WithCancel(context.Background())

@@ -28,6 +28,8 @@ type dialect struct {
 	// the connection.
 	remote func(r *http.Request) string
 
+	overQuota func(quota string) // hears which quota refuses something; may be nil
+
 	// admit says who asks and whether they may use the route. It returns the
 	// request that the handler gets. nil admits everybody.
 	admit func(rt route, w http.ResponseWriter, r *http.Request) (*http.Request, error)
@@ -181,6 +183,7 @@ func (d *dialect) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var body any
 	p.status, body = words.failure(d, w, p, e)
 	d.report(r, p, e, err)
+	d.countQuota(e)
 	if rec != nil && rec.begun() {
 		d.breakOff(rec)
 		return
@@ -257,6 +260,13 @@ func translate(err error) (problem, *artifact.Error) {
 // quotaExceeded is the code of a tenant that wants more than it may: other than
 // a full disk it asks no operator to act.
 const quotaExceeded = "BIZ_QUOTA_EXCEEDED"
+
+// countQuota tells which quota it was, if e is the refusal of one.
+func (d *dialect) countQuota(e *artifact.Error) {
+	if quota, ok := e.Facts["quota"].(string); ok && e.Code == quotaExceeded && d.overQuota != nil {
+		d.overQuota(quota)
+	}
+}
 
 // report logs what the client is not told.
 func (d *dialect) report(r *http.Request, p problem, e *artifact.Error, err error) {

@@ -284,10 +284,15 @@ func TestAbandonedRequestIsNoFailure(t *testing.T) {
 func TestQuotasAreNoErrors(t *testing.T) {
 	for code, want := range map[string]bool{quotaExceeded: false, "": true} {
 		d, log := testDialect()
-		h := answer(nil, &artifact.Error{Kind: artifact.Full, Code: code, Msg: "full"})
+		var refused []string
+		d.overQuota = func(quota string) { refused = append(refused, quota) }
+		h := answer(nil, &artifact.Error{Kind: artifact.Full, Code: code, Msg: "full", Facts: map[string]any{"quota": "files"}})
 		w := do(table{{method: "GET", pattern: "/x", h: h}}.mux(d), httptest.NewRequest("GET", "/x", nil))
 		if got := strings.Contains(log.String(), "level=ERROR"); w.Code != http.StatusInsufficientStorage || got != want {
 			t.Errorf("%q: status %d, logged %q; want an error: %v", code, w.Code, log, want)
+		}
+		if counted := len(refused) == 1 && refused[0] == "files"; counted == want {
+			t.Errorf("%q: counted as refusals by a quota: %q", code, refused)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/vitrine-hq/vitrine/account"
@@ -62,7 +63,8 @@ func TestSharesShowWhatStands(t *testing.T) {
 
 // Holders of one share took all of the tenant's places for followers.
 func TestSharesLeavePlacesToMembers(t *testing.T) {
-	h := open(t)
+	var refused atomic.Int64
+	h := open(t, func(s *setup) { s.api.Hooks.OverQuota = func(string) { refused.Add(1) } })
 	h.up("s", "a.txt", "a")
 	quota := int64(1)
 	if err := h.accounts.SetQuota(context.Background(), "pf_default", account.Limits{Followers: &quota}); err != nil {
@@ -78,6 +80,10 @@ func TestSharesLeavePlacesToMembers(t *testing.T) {
 	h.ok(h.get("/api/sessions/s/state"))
 	h.ok(h.get("/api/sessions/s/artifact-events?wait_seconds=0"))
 	h.want(h.get("/api/sessions/s/artifact-events?wait_seconds=1"), 507, "")
+	h.dial("/ws?session_id=s").await("error")
+	if n := refused.Load(); n != 4 {
+		t.Errorf("counted %d refusals by the quota, want 4", n)
+	}
 	// Without a cursor a share tells of what comes.
 	h.up("s", "b.txt", "b")
 	if e, _ := shared.next().entry(); e["seq"] != 2.0 {

@@ -321,7 +321,8 @@ func (c *socket) send(ctx context.Context, text []byte) error {
 }
 
 func (c *socket) sendError(ctx context.Context, err error) {
-	p, _ := translate(err)
+	p, told := translate(err)
+	c.s.dialect.countQuota(told)
 	if e, ok := errors.AsType[*artifact.Error](err); ok && e.Kind != artifact.Internal {
 		p.msg = e.Msg
 	}

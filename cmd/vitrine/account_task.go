@@ -90,6 +90,7 @@ type tenantInfo struct {
 	Usage     amounts   `json:"usage"`
 	Quota     amounts   `json:"quota"`      // what counts; 0 is no limit
 	Own       []string  `json:"own_limits"` // which of that are its own, not the server's
+	Rate      int       `json:"rate_limit"` // requests a minute, on each server; 0 is no limit
 }
 
 // amounts are what a quota is about.
@@ -104,6 +105,7 @@ func tellTenant(on holdings, t *account.Tenant) tenantInfo {
 	info := tenantInfo{
 		ID: t.ID, Name: t.Name, Created: t.Created, Suspended: t.Suspended, Own: []string{},
 		Usage: amounts{t.Bytes, t.Files, t.Sessions, on.depot.FollowersOf(t.ID)},
+		Rate:  on.rate,
 		Quota: amounts{t.Quota.Bytes, t.Quota.Files, t.Quota.Sessions, t.Quota.Followers},
 	}
 	for _, name := range limited {

@@ -26,6 +26,7 @@ type metrics struct {
 	uploads   prometheus.Counter
 	received  prometheus.Counter
 	limited   prometheus.Counter
+	overQuota *prometheus.CounterVec
 	lag       prometheus.Histogram
 	batches   prometheus.Histogram
 	commits   prometheus.Histogram
@@ -53,6 +54,9 @@ func newMetrics() *metrics {
 		limited: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "vitrine_rate_limited_total", Help: "Requests that came too often and were told to come later.",
 		}),
+		overQuota: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "vitrine_quota_refused_total", Help: "What tenants were refused because of a quota: bytes, files, sessions or followers.",
+		}, []string{"quota"}),
 		lag: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "vitrine_event_lag_seconds", Help: "Time from the transaction of a log entry to its delivery to one follower; replays of old entries count too.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 10, 60, 600},
@@ -66,18 +70,22 @@ func newMetrics() *metrics {
 			Buckets: prometheus.ExponentialBuckets(.0001, 2, 16),
 		}),
 	}
-	m.registry.MustRegister(m.requests, m.durations, m.sent, m.uploads, m.received, m.limited, m.lag, m.batches, m.commits,
+	m.registry.MustRegister(m.requests, m.durations, m.sent, m.uploads, m.received, m.limited, m.overQuota, m.lag, m.batches, m.commits,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "vitrine_build_info", Help: "1, with the version as a label.", ConstLabels: prometheus.Labels{"version": version},
 		}, func() float64 { return 1 }))
+	for _, quota := range limited { // 0 until something is refused
+		m.overQuota.WithLabelValues(quota)
+	}
 	return m
 }
 
 // watch adds what is read from the depot and the accounts when asked for.
-func (m *metrics) watch(d *depot.Depot, a *account.Accounts) {
+func (m *metrics) watch(d *depot.Depot, a *account.Accounts, limits *access) {
 	m.watchScans(d)
 	m.watchAccounts(a)
+	m.tellLimits(limits)
 	m.registry.MustRegister(
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "vitrine_followers", Help: "Open followers: SSE, WebSocket and waiting long-polls.",
@@ -117,6 +125,7 @@ func (m *metrics) hooks() api.Hooks {
 			m.received.Add(float64(bytes))
 		},
 		Delivered: func(lag time.Duration) { m.lag.Observe(lag.Seconds()) },
+		OverQuota: func(quota string) { m.overQuota.WithLabelValues(quota).Inc() },
 	}
 }
 

@@ -27,6 +27,23 @@ func (m *metrics) watchAccounts(a *account.Accounts) {
 	)
 }
 
+// tellLimits adds what each tenant and each address may have and ask for, unless
+// a tenant has limits of its own; 0 is no limit.
+func (m *metrics) tellLimits(a *access) {
+	quotas := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "vitrine_quota_default", Help: "What a tenant without limits of its own may have of bytes, files, sessions and followers; 0 is no limit.",
+	}, []string{"quota"})
+	for name, n := range map[string]int64{"bytes": a.quota.Bytes, "files": a.quota.Files, "sessions": a.quota.Sessions, "followers": a.quota.Followers} {
+		quotas.WithLabelValues(name).Set(float64(n))
+	}
+	rates := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "vitrine_rate_limit_per_minute", Help: "Requests that this server takes in a minute of a tenant, and logins of an address; 0 is no limit.",
+	}, []string{"of"})
+	rates.WithLabelValues("tenant").Set(float64(a.rates.Tenant))
+	rates.WithLabelValues("login").Set(float64(a.rates.Login))
+	m.registry.MustRegister(quotas, rates)
+}
+
 // tenantTotals reads what tenants use when it is asked for.
 type tenantTotals struct{ a *account.Accounts }
 
@@ -35,11 +52,12 @@ var (
 	usedBytes     = prometheus.NewDesc("vitrine_used_bytes", "Bytes of all tenants that count against quotas.", nil, nil)
 	usedFiles     = prometheus.NewDesc("vitrine_used_files", "Files of all tenants that count against quotas.", nil, nil)
 	usedSessions  = prometheus.NewDesc("vitrine_used_sessions", "Sessions of all tenants.", nil, nil)
+	nearQuota     = prometheus.NewDesc("vitrine_tenants_near_quota", "Tenants that use nine tenths of a quota or more.", []string{"quota"}, nil)
 )
 
 // Describe names the gauges.
 func (t *tenantTotals) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{tenantsNumber, usedBytes, usedFiles, usedSessions} {
+	for _, d := range []*prometheus.Desc{tenantsNumber, usedBytes, usedFiles, usedSessions, nearQuota} {
 		ch <- d
 	}
 }
@@ -57,8 +75,18 @@ func (t *tenantTotals) Collect(ch chan<- prometheus.Metric) {
 		return
 	}
 	var bytes, files, sessions int64
+	near := map[string]int{"bytes": 0, "files": 0, "sessions": 0}
 	for i := range list {
-		bytes, files, sessions = bytes+list[i].Bytes, files+list[i].Files, sessions+list[i].Sessions
+		n := &list[i]
+		bytes, files, sessions = bytes+n.Bytes, files+n.Files, sessions+n.Sessions
+		for name, c := range map[string][2]int64{"bytes": {n.Bytes, n.Quota.Bytes}, "files": {n.Files, n.Quota.Files}, "sessions": {n.Sessions, n.Quota.Sessions}} {
+			if used, limit := c[0], c[1]; limit > 0 && used >= limit-limit/10 {
+				near[name]++
+			}
+		}
+	}
+	for name, n := range near {
+		ch <- prometheus.MustNewConstMetric(nearQuota, prometheus.GaugeValue, float64(n), name)
 	}
 	for d, n := range map[*prometheus.Desc]int64{tenantsNumber: int64(len(list)), usedBytes: bytes, usedFiles: files, usedSessions: sessions} {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n))

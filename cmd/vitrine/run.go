@@ -112,7 +112,7 @@ func (s *server) open(ctx context.Context, address string) (err error) {
 	if err := s.openAccounts(ctx, issuer); err != nil {
 		return err
 	}
-	s.metrics.watch(s.depot, s.accounts)
+	s.metrics.watch(s.depot, s.accounts, &s.access)
 	s.access.api.Tenant = s.db.FirstTenant()
 	s.api, err = api.New(api.Config{
 		Depot: s.depot, Accounts: s.accounts, Log: s.log, Version: version, PublicURL: issuer, CORSOrigins: s.c.CORSOrigins,
@@ -167,7 +167,7 @@ func (s *server) listen(ctx context.Context, main net.Listener) (listening, erro
 	if err != nil {
 		return at, err
 	}
-	s.serve(admin, adminHandler(holdings{depot: s.depot, accounts: s.accounts}))
+	s.serve(admin, adminHandler(holdings{depot: s.depot, accounts: s.accounts, rate: s.access.rates.Tenant}))
 	return at, nil
 }
 

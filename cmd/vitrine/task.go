@@ -33,6 +33,7 @@ type task struct {
 type holdings struct {
 	depot    *depot.Depot
 	accounts *account.Accounts
+	rate     int // requests a minute that the server takes of a tenant; 0 is any, or no server
 }
 
 // run does the task. The result goes out as JSON.

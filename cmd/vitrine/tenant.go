@@ -109,7 +109,7 @@ type tenantShowCmd struct {
 
 // Help is the long help.
 func (c *tenantShowCmd) Help() string {
-	return `Beside each limit stands whether it is the tenant's own or the server's. Followers and the server's limits are those of the server that answers; where none runs, they are shown as none.
+	return `Beside each limit stands whether it is the tenant's own or the server's. Followers, the rate limit and the server's limits are those of the server that answers; where none runs, they are shown as none.
 
 Examples:
 
@@ -147,7 +147,11 @@ func (t *tenantInfo) print(a *app, asJSON bool) error {
 			return err
 		}
 	}
-	return nil
+	rate := "none"
+	if t.Rate > 0 {
+		rate = strconv.Itoa(t.Rate) + " a minute"
+	}
+	return a.line("%-10s %s (server)", "rate limit", rate)
 }
 
 // of returns one of the amounts by its name.
