@@ -43,6 +43,9 @@ func (a *Accounts) newGrant(tx *store.Tx, g *store.Grant) error {
 	g.Created, g.Rotated, g.Generation = tx.Now(), tx.Now(), 0
 	if g.Expires.IsZero() {
 		g.Expires = tx.Now().Add(a.opt.RefreshLife)
+		if g.Client != "" && !g.Scopes.Has(artifact.Offline) { // it has no refresh token to go on by
+			g.Expires = tx.Now().Add(a.opt.AccessLife)
+		}
 	}
 	g.Expires = earlier(g.Expires, k.Expires)
 	return tx.CreateGrant(*g)

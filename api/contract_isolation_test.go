@@ -96,6 +96,8 @@ func (w *world) guessed() *world {
 			c.values[name] = auth.NewID("key_")
 		case "member_id":
 			c.values[name] = auth.NewID("usr_")
+		case "login_id":
+			c.values[name] = auth.NewID("")
 		case "share_id":
 			c.values[name] = auth.NewID("shr_")
 		case "share":
@@ -116,6 +118,7 @@ var (
 	varying = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}` + // UUIDs
 		`|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z?|[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} [0-9:]{8} GMT` + // times
 		`|"(created_at|updated_at|expires_at|timestamp|at)":[0-9.e+]+` +
+		`|"id":"[a-z0-9]{26}"` + // of logins
 		`|\b(art|att|key|usr|shr|dyn)_[a-z0-9]{20,}|grant:[a-z0-9]+|\b[0-9a-f]{32}\b|eyJ[A-Za-z0-9_.-]+|vrt_[A-Za-z0-9_-]+|\bpf_[a-z0-9]+|[BCDFGHJKLMNPQRSTVWXZ]{4}-[BCDFGHJKLMNPQRSTVWXZ]{4}` +
 		`|"device_code":"[^"]+"|"device_code=[^"]+"|name="csrf" value="[^"]*"|tm_[A-Za-z0-9_-]+`)
 	personal = []string{"Date", "X-Request-Id", "X-Correlation-Id", "Content-Length", "Last-Modified"}
@@ -286,7 +289,7 @@ func (w *world) state() map[string]string {
 		see(library + "/versions?path=" + path)
 		see("/api/v2/memories/" + fmt.Sprint(f["artifact_id"]))
 	}
-	for _, path := range []string{library + "/list", library + "/archive", library + "/events?limit=1000", "/api/v2/keys", "/api/v2/members", "/api/v2/tenant", "/api/v2/auth/verify"} {
+	for _, path := range []string{library + "/list", library + "/archive", library + "/events?limit=1000", "/api/v2/keys", "/api/v2/members", "/api/v2/tenant", "/api/v2/auth/verify", "/api/v2/auth/logins"} {
 		see(path)
 	}
 	see("/s/" + fmt.Sprint(w.values["GET /s/{share} path share"]))

@@ -17,6 +17,8 @@ func driveAccounts(h *house, d *description) {
 	d.check(login, h.want(h.ask("POST", v2+"auth/login", `{"api_key":"x"}`), 401, "AUTH_INVALID_CREDENTIALS"))
 	d.check(logout, h.ok(h.do("POST", v2+"auth/logout", nil, "Authorization", "Bearer "+fmt.Sprint(tokens["access_token"]))))
 
+	driveLogins(h, d)
+
 	const keys, members = "/api/v2/keys", "/api/v2/members"
 	made := asMap(d.check("POST "+keys, h.want(h.ask("POST", keys, `{"name":"ci","permissions":["read"],"expires_in":60}`), 201, "")).json["data"])
 	d.check("POST "+keys, h.want(h.ask("POST", keys, `{}`), 201, ""))
@@ -38,6 +40,16 @@ func driveAccounts(h *house, d *description) {
 	}
 	d.check("GET /api/v2/tenant", h.ok(h.get("/api/v2/tenant")))
 	driveAudit(h, d)
+}
+
+func driveLogins(h *house, d *description) {
+	const logins = "/api/v2/auth/logins"
+	h.letIn(h.client(), h.key, "read offline_access")
+	of := objects(h.data(d.check("GET "+logins, h.ok(h.get(logins))))["logins"])[0]
+	d.check("GET "+logins, h.ok(h.get(logins+"?limit=1")))
+	d.check("GET "+logins, h.want(h.get(logins+"?cursor=x"), 422, "VAL_FIELD_INVALID"))
+	d.check("DELETE "+logins+"/{login_id}", h.ok(h.do("DELETE", logins+"/"+fmt.Sprint(of["id"]), nil)))
+	d.check("DELETE "+logins+"/{login_id}", h.want(h.do("DELETE", logins+"/"+fmt.Sprint(of["id"]), nil), 404, "RES_NOT_FOUND"))
 }
 
 func driveAudit(h *house, d *description) {

@@ -7,7 +7,7 @@ func TestIdsThatAreNoText(t *testing.T) {
 	each(t, func(_ *testing.T, h *house) {
 		h.up("s", "a", "a")
 		for _, id := range []string{"%00", "%ff"} {
-			for _, path := range []string{"/api/v2/keys/", "/api/v2/members/", "/api/sessions/s/shares/"} {
+			for _, path := range []string{"/api/v2/keys/", "/api/v2/auth/logins/", "/api/v2/members/", "/api/sessions/s/shares/"} {
 				h.want(h.do("DELETE", path+id, nil), 404, "")
 			}
 		}

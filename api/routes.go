@@ -95,6 +95,8 @@ func (s *Server) accountTable() table {
 		{method: "GET", pattern: "/api/v2/auth/verify", h: s.verifyToken},
 		{method: "POST", pattern: "/api/v2/auth/login", h: s.login, body: bodyJSON, public: true, login: true},
 		{method: "POST", pattern: "/api/v2/auth/logout", h: s.logout, leaving: true},
+		{method: "GET", pattern: "/api/v2/auth/logins", h: s.listLogins},
+		{method: "DELETE", pattern: "/api/v2/auth/logins/{login_id}", h: s.endLogin},
 		{method: "GET", pattern: "/api/v2/keys", h: s.listKeys, scope: artifact.Admin},
 		{method: "POST", pattern: "/api/v2/keys", h: s.createKey, body: bodyJSON, scope: artifact.Admin},
 		{method: "DELETE", pattern: "/api/v2/keys/{key_id}", h: s.revokeKey, scope: artifact.Admin},

@@ -64,6 +64,7 @@ CREATE TABLE grants (
 	revoked    BIGINT NOT NULL DEFAULT 0
 );
 CREATE INDEX grants_expires ON grants (expires);
+CREATE INDEX grants_of_tenant ON grants (tenant, created, id);
 
 -- OAuth clients, as they registered themselves (RFC 7591). metadata is JSON;
 -- held is how long devices may wait for one that nobody has let in.
