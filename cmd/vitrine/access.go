@@ -162,14 +162,22 @@ func (c *accessSettings) external(ctx context.Context, issuer string) (*auth.Ext
 const bootstrapVariable = "VITRINE_BOOTSTRAP_KEY"
 
 // bootstrapKey returns what the variable says, which is hidden from programs
-// that the server starts; and the tenant that it names, or "".
-func bootstrapKey() (key, tenant string, err error) {
+// that the server starts; and the tenant that it names, or "". What is no key is
+// an error before anything is made: the first tenant would have the wrong name.
+// A database that is there has no use for it.
+func (c *serveCmd) bootstrapKey() (key, tenant string, err error) {
 	key = strings.TrimSpace(os.Getenv(bootstrapVariable))
 	if err := os.Unsetenv(bootstrapVariable); err != nil {
 		return "", "", fmt.Errorf("hide %s: %w", bootstrapVariable, err)
 	}
-	parsed, _ := auth.ParseKey(key)
-	return key, parsed.Tenant, nil
+	parsed, ok := auth.ParseKey(key)
+	if key == "" || ok || c.DB != "" {
+		return key, parsed.Tenant, nil
+	}
+	if _, err := os.Stat((&dataDir{path: c.Data}).database()); err != nil {
+		return "", "", usage("%s is no API key: one has the form tm_pf_<tenant>_ak_<at least 32 letters, digits, - or _>", bootstrapVariable)
+	}
+	return key, "", nil
 }
 
 // openAccounts opens the accounts and, where there never was an API key, makes

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"sync"
 	"syscall"
@@ -87,11 +86,16 @@ func (c *serveCmd) Run(ctx context.Context, app *app) (err error) {
 // open opens the data directory and what lies in it, for a server that listens
 // at an address.
 func (s *server) open(ctx context.Context, address string) (err error) {
+	key, tenant, err := s.c.bootstrapKey()
+	if err != nil {
+		return err
+	}
+	s.bootstrap = key
 	if s.dir, err = openDataDir(s.c.Data, s.c.DB); err != nil {
 		return err
 	}
 	s.closers = append(s.closers, s.dir.Close)
-	if s.db, err = s.openStore(ctx); err != nil {
+	if s.db, err = s.openStore(ctx, tenant); err != nil {
 		return err
 	}
 	s.closers = append(s.closers, s.db.Close)
@@ -123,17 +127,10 @@ func (s *server) open(ctx context.Context, address string) (err error) {
 	return err
 }
 
-func (s *server) openStore(ctx context.Context) (_ *store.DB, err error) {
-	opt := store.Options{Committed: s.metrics.committed, Quota: s.access.quota}
-	if s.bootstrap, opt.FirstTenant, err = bootstrapKey(); err != nil {
-		return nil, err
-	}
+func (s *server) openStore(ctx context.Context, firstTenant string) (*store.DB, error) {
+	opt := store.Options{Committed: s.metrics.committed, Quota: s.access.quota, FirstTenant: firstTenant}
 	if s.c.DB != "" {
 		return store.OpenPostgres(ctx, s.c.DB, opt)
-	}
-	if _, err := os.Stat(s.dir.database()); err != nil && s.bootstrap != "" && opt.FirstTenant == "" {
-		// Said before there is a first tenant, which would have the wrong name.
-		return nil, usage("%s is no API key: one has the form tm_pf_<tenant>_ak_<at least 32 letters, digits, - or _>", bootstrapVariable)
 	}
 	return store.OpenSQLite(ctx, s.dir.database(), opt)
 }
