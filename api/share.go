@@ -321,8 +321,9 @@ var sharePages = template.Must(template.New("share").Parse(`<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><meta name="referrer" content="no-referrer">
 <title>{{.Session}} · Vitrine</title>
 <style>body{font:16px/1.6 system-ui,sans-serif;max-width:60rem;margin:3rem auto;padding:0 1rem;color:#1c1c1e;background:#fbfbfa}
-table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.35em .6em .35em 0;border-bottom:1px solid #ddd;vertical-align:top;overflow-wrap:anywhere}
-td.n,th.n{text-align:right;white-space:nowrap}a{color:#0b57d0}
+table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.35em .6em .35em 0;border-bottom:1px solid #ddd;vertical-align:top}
+h1,td:nth-child(-n+2){overflow-wrap:anywhere}td:nth-child(-n+2){min-width:9em}td.n,th.n{text-align:right;white-space:nowrap}a{color:#0b57d0}
+@media(max-width:36rem){th:nth-child(2),td:nth-child(2){display:none}body{margin:1.5rem auto}}
 @media(prefers-color-scheme:dark){body{color:#eee;background:#161618}th,td{border-color:#38383c}a{color:#8ab4ff}}</style>
 <h1>{{.Session}}</h1>
 <p>Files of a session, shared to read. <a href="{{.Base}}/download">Take all as a zip</a>.</p>

@@ -13,7 +13,7 @@ type testCase struct {
 	run  func(*world, *page) error
 }
 
-var cases = slices.Concat(friendly, consent, hostile, contents)
+var cases = slices.Concat(friendly, consent, shared, hostile, contents)
 
 // friendly is what a page of the server, or of a neighbour on this machine, may do.
 var friendly = []testCase{
