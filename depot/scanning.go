@@ -252,12 +252,11 @@ func (s *scanning) judge(ctx context.Context, l store.Looked) error {
 	_, wait := errors.AsType[notNow](err)
 	switch {
 	case errors.Is(err, scan.ErrTooLarge):
-		return s.fail(ctx, l, "too_large")
+		return s.fail(ctx, l, "too_large", err)
 	case err != nil && (wait || ctx.Err() != nil || s.failedAgain(l) < scanTries):
 		return err
 	case err != nil:
-		s.d.opt.Log.Warn("a content cannot be scanned", append(logged(&l), "err", err)...)
-		return s.fail(ctx, l, "scanner_error")
+		return s.fail(ctx, l, "scanner_error", err)
 	case verdict.Clean:
 		_, err = s.settle(ctx, l, artifact.ScanClean, &s.clean, func(*store.Tx) error { return nil })
 		return err

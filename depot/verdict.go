@@ -47,7 +47,8 @@ func (s *scanning) settle(ctx context.Context, l store.Looked, state string, cou
 }
 
 // fail gives up on a version that cannot be looked at.
-func (s *scanning) fail(ctx context.Context, l store.Looked, reason string) error {
+func (s *scanning) fail(ctx context.Context, l store.Looked, reason string, why error) error {
+	s.d.opt.Log.Warn("a content cannot be scanned", append(logged(&l), "reason", reason, "err", why)...)
 	_, err := s.settle(ctx, l, artifact.ScanFailed, &s.failed, func(tx *store.Tx) error {
 		tx.Audit(l.Session.Tenant, audited(&l, "artifact.scan", "failed", "reason", reason))
 		return nil
