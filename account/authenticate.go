@@ -72,7 +72,7 @@ func (a *Accounts) admit(ctx context.Context, tenant string) error {
 	t, err := a.db.Tenant(ctx, tenant)
 	switch {
 	case err != nil:
-		return gone(err)
+		return gone(fmt.Errorf("%s: %w", tenant, err))
 	case t.Suspended != 0 || t.Deleted != 0:
 		return refuse(auth.ErrTokenInvalid, "the tenant is suspended or deleted")
 	}

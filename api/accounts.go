@@ -59,8 +59,12 @@ func (s *Server) refreshTokens(_ http.ResponseWriter, r *http.Request) (any, err
 // verifyToken says what a token is worth.
 func (s *Server) verifyToken(_ http.ResponseWriter, r *http.Request) (any, error) {
 	c := artifact.CallerOf(r.Context())
+	scopes := c.Scopes
+	if scopes == nil { // a token of another issuer may have none
+		scopes = artifact.Scopes{}
+	}
 	return map[string]any{
-		"valid": true, "tenant_id": c.Tenant, "user_id": c.User, "scopes": c.Scopes, "token_type": "access", "expires_at": stampOrNull(c.Expires),
+		"valid": true, "tenant_id": c.Tenant, "user_id": c.User, "scopes": scopes, "token_type": "access", "expires_at": stampOrNull(c.Expires),
 	}, nil
 }
 

@@ -95,12 +95,18 @@ func (s *Server) identify(rt route, r *http.Request) (*artifact.Caller, error) {
 	return c, s.Accounts.Admit(r.Context(), c) // their tenant may be suspended
 }
 
-// byToken returns who comes with an access token.
-func (s *Server) byToken(rt route, r *http.Request, token string) (*artifact.Caller, error) {
+// byToken returns who comes with an access token. Why one is refused the caller
+// is not told; the log says it to who sets another issuer up.
+func (s *Server) byToken(rt route, r *http.Request, token string) (c *artifact.Caller, err error) {
 	if rt.leaving {
-		return s.Accounts.Leaving(r.Context(), token)
+		c, err = s.Accounts.Leaving(r.Context(), token)
+	} else {
+		c, err = s.Accounts.Authenticate(r.Context(), token)
 	}
-	return s.Accounts.Authenticate(r.Context(), token)
+	if err != nil {
+		s.dialect.log.DebugContext(r.Context(), "token refused", "id", correlationID(r.Context()), "error", err)
+	}
+	return c, err
 }
 
 func (s *Server) firstTenant() string {

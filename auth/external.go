@@ -36,6 +36,7 @@ type ExternalConfig struct {
 type External struct {
 	cfg  ExternalConfig
 	keys *remoteKeys
+	cold error
 }
 
 // NewExternal returns the external issuer of cfg; an error says what in it will
@@ -61,9 +62,12 @@ func NewExternal(ctx context.Context, cfg ExternalConfig) (*External, error) {
 	e := &External{cfg: cfg, keys: newRemoteKeys(cfg.Issuer, cfg.HTTP)}
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
-	e.keys.warm(ctx, time.Now())
+	e.cold = e.keys.warm(ctx, time.Now())
 	return e, nil
 }
+
+// Cold returns why the issuer's keys could not be got when it was made, or nil.
+func (e *External) Cold() error { return e.cold }
 
 // Issuer returns the issuer's name, which is the iss of its tokens.
 func (e *External) Issuer() string { return e.cfg.Issuer }
@@ -108,6 +112,9 @@ func (e *External) accept(id *oidc.IDToken, c map[string]json.RawMessage, now ti
 		return nil, invalid(errors.New("nbf is not a time, or not yet"))
 	}
 	var tenant, jti string
+	if c[e.cfg.TenantClaim] == nil {
+		return nil, invalid(fmt.Errorf("claim %q is missing", e.cfg.TenantClaim))
+	}
 	if err := json.Unmarshal(c[e.cfg.TenantClaim], &tenant); err != nil {
 		return nil, invalid(fmt.Errorf("claim %q: %w", e.cfg.TenantClaim, err))
 	}

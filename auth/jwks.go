@@ -155,11 +155,13 @@ func (r *remoteKeys) ask(ctx context.Context, now time.Time) {
 	}
 }
 
-// warm asks before the first token comes. That it may fail is no fault.
-func (r *remoteKeys) warm(ctx context.Context, now time.Time) {
-	if keys, err := r.fetch(ctx); err == nil {
+// warm asks before the first token comes. After an error that token asks again.
+func (r *remoteKeys) warm(ctx context.Context, now time.Time) error {
+	keys, err := r.fetch(ctx)
+	if err == nil {
 		r.keys, r.at, r.tried = keys, now, now
 	}
+	return err
 }
 
 // fetch reads the issuer's description and then its keys. The description is

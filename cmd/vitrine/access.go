@@ -187,6 +187,9 @@ func (s *server) openAccounts(ctx context.Context, issuer string) error {
 	if err != nil {
 		return err
 	}
+	if external != nil && external.Cold() != nil {
+		s.log.Warn("the issuer of --oidc-issuer does not answer; until it does its tokens cannot be taken", "issuer", external.Issuer(), "error", external.Cold())
+	}
 	s.accounts, err = account.Open(ctx, s.db, account.Options{
 		Issuer: issuer, Log: s.log, External: external, DeviceInterval: s.c.DeviceInterval,
 	})
