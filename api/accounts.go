@@ -26,11 +26,8 @@ func showTokens(t *account.Tokens) tokensJSON {
 // Some clients send a body of nothing; none is read.
 func (s *Server) exchangeKey(_ http.ResponseWriter, r *http.Request) (any, error) {
 	key, given, err := auth.Bearer(r.Header)
-	if err == nil && !given {
-		err = auth.ErrNoCredentials
-	}
-	if err != nil {
-		return nil, err
+	if err != nil || !given {
+		return nil, auth.ErrNoKey
 	}
 	t, err := s.Accounts.Exchange(r.Context(), key)
 	if err != nil {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -92,7 +93,11 @@ func (s *Server) identify(rt route, r *http.Request) (*artifact.Caller, error) {
 	if c == nil {
 		return nil, nil
 	}
-	return c, s.Accounts.Admit(r.Context(), c) // their tenant may be suspended
+	err = s.Accounts.Admit(r.Context(), c)
+	if errors.Is(err, auth.ErrTokenInvalid) { // they have none, so it is their tenant
+		err = fmt.Errorf("%w: %w", auth.ErrSuspended, err)
+	}
+	return c, err
 }
 
 // byToken returns who comes with an access token. Why one is refused the caller

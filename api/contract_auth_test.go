@@ -108,6 +108,9 @@ func TestExchangeRefuses(t *testing.T) {
 		if h.want(a, 401, "AUTH_UNAUTHORIZED"); a.Header.Get("WWW-Authenticate") == "" {
 			t.Errorf("%s: no WWW-Authenticate", name)
 		}
+		if got := asMap(a.json["error"])["message"]; got != "Authorization: Bearer <API key> is required" {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 	h.want(h.do("POST", "/api/v2/auth/token?api_key="+h.key, nil), 401, "AUTH_UNAUTHORIZED")
 }

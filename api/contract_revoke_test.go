@@ -192,3 +192,21 @@ func TestRevocationReachesOtherNodes(t *testing.T) {
 	s.ended("share on another node", time.Now())
 	node.want(l.get(library+"/list"), 401, "AUTH_TOKEN_INVALID")
 }
+
+// Who came to an open server without a token is told that it is the tenant.
+func TestSuspendedOpenServer(t *testing.T) {
+	h := open(t)
+	ctx := t.Context()
+	without := func() answer { return h.get("/api/sessions", "Authorization", "") }
+	h.want(without(), 200, "")
+	if err := h.accounts.SuspendTenant(ctx, artifact.DefaultTenant); err != nil {
+		t.Fatal(err)
+	}
+	h.want(without(), 401, "The tenant is suspended")
+	h.want(h.get("/api/sessions", "Authorization", "Bearer "+h.bearer), 401, "The token is not valid")
+	h.want(h.get(library+"/list"), 401, "AUTH_TOKEN_INVALID")
+	if err := h.accounts.ResumeTenant(ctx, artifact.DefaultTenant); err != nil {
+		t.Fatal(err)
+	}
+	h.want(without(), 200, "")
+}

@@ -10,6 +10,8 @@ import "github.com/vitrine-hq/vitrine/artifact"
 // wraps one of them, and the reason for the log.
 var (
 	ErrNoCredentials  = refused("AUTH_UNAUTHORIZED", "Authorization: Bearer <access token> is required")
+	ErrNoKey          = refused("AUTH_UNAUTHORIZED", "Authorization: Bearer <API key> is required")
+	ErrSuspended      = refused("AUTH_UNAUTHORIZED", "The tenant is suspended") // to who came without a credential
 	ErrBadCredentials = refused("AUTH_INVALID_CREDENTIALS", "The API key is not valid here")
 	ErrTokenInvalid   = refused("AUTH_TOKEN_INVALID", "The token is not valid")
 	ErrTokenExpired   = refused("AUTH_TOKEN_EXPIRED", "The token has expired")

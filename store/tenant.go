@@ -127,10 +127,13 @@ func (r *Reads) Tenants(ctx context.Context) ([]Tenant, error) {
 // one of that id once.
 func (tx *Tx) CreateTenant(id, name string) error {
 	n, err := tx.exec("INSERT INTO tenants (id, name, created) VALUES (?, ?, ?) ON CONFLICT (id) DO NOTHING", id, name, tx.now.UnixMicro())
-	if err == nil && n == 0 {
-		return artifact.Errorf(artifact.Exists, "Tenant already exists")
+	if err != nil || n == 1 {
+		return err
 	}
-	return err
+	if t, err := tx.Reads().Tenant(tx.ctx, id); err == nil && t.Deleted != 0 {
+		return artifact.Errorf(artifact.Exists, "Tenant was deleted, and its id is not given again")
+	}
+	return artifact.Errorf(artifact.Exists, "Tenant already exists")
 }
 
 // SuspendTenant suspends a tenant, or lets it in again.
