@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -40,11 +41,23 @@ func (t *tenantID) UnmarshalText(b []byte) error {
 	return nil
 }
 
+// lifetime is an age that is not left empty: the unset variable of a script must
+// not make a key that never ends.
+type lifetime age
+
+// UnmarshalText reads an age, or "never".
+func (l *lifetime) UnmarshalText(b []byte) error {
+	if strings.TrimSpace(string(b)) == "" {
+		return errors.New(`an empty age; write one like 90d, or "never"`)
+	}
+	return (*age)(l).UnmarshalText(b)
+}
+
 type keyCreateCmd struct {
 	ofTenant
 	Name        string   `placeholder:"TEXT" help:"What the key is for."`
 	Permissions []string `default:"read,write,delete,run" placeholder:"LIST" help:"What it allows: read, write, delete, run, admin (default: all but admin)."`
-	Expires     age      `default:"never" placeholder:"AGE" help:"When it ends, counted from now, such as 90d (default: never)."`
+	Expires     lifetime `default:"never" placeholder:"AGE" help:"When it ends, counted from now, such as 90d (default: never)."`
 	place
 	output
 }
