@@ -52,10 +52,10 @@ func (c *Client) data(ctx context.Context, method, address string, in, out any) 
 	return c.call(ctx, method, address, in, &envelope{Data: out})
 }
 
-// change sends in as JSON on condition that the artifact has the entity tag
+// post sends in as JSON on condition that the artifact has the entity tag
 // match, and returns the artifact that the answer tells of.
-func (c *Client) change(ctx context.Context, method, address, match string, in any) (LibraryFile, error) {
-	req, err := c.withJSON(ctx, method, address, in)
+func (c *Client) post(ctx context.Context, address, match string, in any) (LibraryFile, error) {
+	req, err := c.withJSON(ctx, http.MethodPost, address, in)
 	if err != nil {
 		return LibraryFile{}, err
 	}
@@ -185,7 +185,7 @@ func (c *Client) Restore(ctx context.Context, p artifact.Path, version int64, et
 		Path    artifact.Path `json:"path"`
 		Version int64         `json:"version"`
 	}{p, version}
-	return c.change(ctx, http.MethodPost, c.library(nil, "restore"), etag, in)
+	return c.post(ctx, c.library(nil, "restore"), etag, in)
 }
 
 // Edit replaces a text that occurs once by another.

@@ -15,7 +15,7 @@ func (c *Client) Move(ctx context.Context, from, to artifact.Path, etag string) 
 		From artifact.Path `json:"from"`
 		To   artifact.Path `json:"to"`
 	}{from, to}
-	return c.change(ctx, http.MethodPost, c.library(nil, "move"), etag, in)
+	return c.post(ctx, c.library(nil, "move"), etag, in)
 }
 
 // CopyOptions are the choices of Copy.
@@ -33,7 +33,7 @@ func (c *Client) Copy(ctx context.Context, from, to artifact.Path, o CopyOptions
 		Version   int64         `json:"version,omitempty"`
 		Overwrite bool          `json:"overwrite,omitempty"`
 	}{from, to, o.Version, o.Overwrite}
-	return c.change(ctx, http.MethodPost, c.library(nil, "copy"), "", in)
+	return c.post(ctx, c.library(nil, "copy"), "", in)
 }
 
 // PromoteOptions are the choices of Promote.
@@ -51,7 +51,7 @@ func (c *Client) Promote(ctx context.Context, s artifact.SessionID, id string, p
 		Path      artifact.Path      `json:"path"`
 		Overwrite bool               `json:"overwrite,omitempty"`
 	}{s, id, p, o.Overwrite}
-	return c.change(ctx, http.MethodPost, c.library(nil, "promote"), o.IfMatch, in)
+	return c.post(ctx, c.library(nil, "promote"), o.IfMatch, in)
 }
 
 // Checkout puts an artifact into a session, as an upload with its name: as it
