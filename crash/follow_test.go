@@ -184,6 +184,10 @@ func ofFrame(typ string, seq int64, data []byte) ([]logEntry, error) {
 			return nil, err
 		}
 		return nil, &expired{gone.Oldest, gone.Last}
+	case "error": // the session went between two looks at it
+		if strings.Contains(string(data), "Session not found") {
+			return nil, &answered{404, string(data)}
+		}
 	case artifact.TypeArtifact:
 		var d struct{ Events []event }
 		if err := json.Unmarshal(data, &d); err != nil {
