@@ -284,17 +284,18 @@ func TestLibraryLog(t *testing.T) {
 	}
 	defer f.Close()
 	ctx := artifact.WithCaller(t.Context(), &artifact.Caller{Kind: artifact.CallerKey, Key: "key_7"})
-	if _, _, err := s.SaveFile(ctx, Save{Tenant: tenant, Path: "/a.md", Metadata: map[string]any{"k": "v"}}, strings.NewReader("hi")); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.MoveFile(ctx, tenant, "/a.md", "/b.txt", Precondition{}); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.DeleteFile(ctx, tenant, "/b.txt", Precondition{}); err != nil {
-		t.Fatal(err)
-	}
 	var got []string
-	for len(got) < 3 {
+	for _, change := range []func() error{ // the last takes away the metadata of those before
+		func() error {
+			_, _, err := s.SaveFile(ctx, Save{Tenant: tenant, Path: "/a.md", Metadata: map[string]any{"k": "v"}}, strings.NewReader("hi"))
+			return err
+		},
+		func() error { _, err := s.MoveFile(ctx, tenant, "/a.md", "/b.txt", Precondition{}); return err },
+		func() error { return s.DeleteFile(ctx, tenant, "/b.txt", Precondition{}) },
+	} {
+		if err := change(); err != nil {
+			t.Fatal(err)
+		}
 		items, err := f.Next(t.Context(), true)
 		if err != nil {
 			t.Fatal(err)
