@@ -38,7 +38,13 @@ func (d *Depot) PatchFile(ctx context.Context, p Patch) (artifact.Version, error
 	request := ""
 	if p.Replay != "" { // the texts that it replaced need not be there any more
 		request = p.fingerprint()
-		if v, err := d.replayed(ctx, p.Tenant, p.Replay, request); err != nil || v.Seq != 0 {
+		var v artifact.Version
+		var done bool
+		err := d.db.Tx(ctx, func(tx *store.Tx) (err error) {
+			v, done, err = replayOf(tx, p.Tenant, p.Replay, request)
+			return err
+		})
+		if err != nil || done {
 			return v, err
 		}
 	}
@@ -79,23 +85,6 @@ func (p *Patch) fingerprint() string {
 		b = []byte(err.Error()) // it came as JSON
 	}
 	return fmt.Sprintf("edit %s %x", p.Path, sha256.Sum256(b))
-}
-
-// replayed returns the version that a request of that name made before, or one
-// without a position.
-func (d *Depot) replayed(ctx context.Context, tenant, name, request string) (v artifact.Version, err error) {
-	err = d.db.Tx(ctx, func(tx *store.Tx) error {
-		id, err := tx.Replay(tenant, name, request)
-		if err != nil || id == "" {
-			return err
-		}
-		lib, err := tx.EnsureLog(tenant, artifact.LibraryLog)
-		if err == nil {
-			v, err = tx.VersionByEvent(lib, id)
-		}
-		return err
-	})
-	return v, err
 }
 
 // apply returns the text after all edits.

@@ -113,6 +113,7 @@ type listedFile struct {
 	Path        string          `json:"path"`
 	ContentType string          `json:"content_type"`
 	Metadata    json.RawMessage `json:"metadata"`
+	stored      int64           // bytes of a quota that the metadata uses
 }
 
 // decoded returns the metadata, or nil where there is none.
@@ -125,8 +126,8 @@ func (a *listedFile) decoded() (m map[string]any) {
 	return m
 }
 
-// stored returns how many bytes the metadata uses of a quota.
-func (a *listedFile) stored() int64 {
+// uses returns how many bytes of a quota the metadata uses.
+func (a *listedFile) uses() int64 {
 	m := a.decoded()
 	if len(m) == 0 {
 		return 0
@@ -248,8 +249,7 @@ func (in *importing) room(ctx context.Context) error {
 	}
 	need := store.Usage{Bytes: int64(in.total)}
 	for _, f := range in.files {
-		said := in.said[f.Name]
-		need.Bytes += said.stored()
+		need.Bytes += in.said[f.Name].stored
 	}
 	full := t.Allows(need)
 	if full == nil || in.replace {
@@ -258,8 +258,7 @@ func (in *importing) room(ctx context.Context) error {
 	for _, f := range in.files {
 		_, err := in.d.File(ctx, in.tenant, in.paths[f], 0)
 		if err == nil {
-			said := in.said[f.Name]
-			need.Bytes -= int64(f.UncompressedSize64) + said.stored()
+			need.Bytes -= int64(f.UncompressedSize64) + in.said[f.Name].stored
 		} else if !errors.Is(err, ErrNoFile) {
 			return err
 		}
@@ -291,6 +290,7 @@ func (in *importing) read(ctx context.Context, f *zip.File) error {
 		if a.tooLong() {
 			return badArchive(a.Path, "the metadata of a file in it has more than %d bytes", MaxMetadata)
 		}
+		a.stored = a.uses()
 		in.said[a.Path] = a
 	}
 	if lines.Err() != nil {

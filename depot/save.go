@@ -166,11 +166,7 @@ func (d *Depot) commit(ctx context.Context, ask *Save, k kept) (v artifact.Versi
 			return err
 		}
 		if ask.Replay != "" {
-			if id, err := tx.Replay(ask.Tenant, ask.Replay, ask.fingerprint(k)); err != nil || id != "" {
-				replayed = err == nil
-				if replayed {
-					v, err = tx.VersionByEvent(lib, id)
-				}
+			if v, replayed, err = replayOf(tx, ask.Tenant, ask.Replay, ask.fingerprint(k)); err != nil || replayed {
 				return err
 			}
 		}
@@ -200,6 +196,20 @@ func (d *Depot) commit(ctx context.Context, ask *Save, k kept) (v artifact.Versi
 	}
 	d.scanning.wake()
 	return v, replayed, err
+}
+
+// replayOf returns the version that a request made before under the same
+// Idempotency-Key, and whether there was one.
+func replayOf(tx *store.Tx, tenant, name, request string) (v artifact.Version, done bool, err error) {
+	id, err := tx.Replay(tenant, name, request)
+	if err != nil || id == "" {
+		return v, false, err
+	}
+	lib, err := tx.EnsureLog(tenant, artifact.LibraryLog)
+	if err == nil {
+		v, err = tx.VersionByEvent(lib, id)
+	}
+	return v, true, err
 }
 
 // version returns what is to be written: the artifact, or its next version.
