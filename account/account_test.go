@@ -114,23 +114,31 @@ func (h *house) eventually(what string, holds func() bool) {
 	}
 }
 
-// told returns what a tenant's audit log tells, as "action outcome by actor".
-func (h *house) told(tenant string) []string {
+// audit returns the entries of a tenant's audit log.
+func (h *house) audit(tenant string) (list []artifact.AuditEntry) {
 	h.Helper()
 	log, err := h.db.Log(h.Context(), tenant, artifact.AuditLog)
 	if err != nil {
 		h.Fatal(err)
 	}
-	list, err := h.db.Entries(h.Context(), &log, 0, 1000)
+	entries, err := h.db.Entries(h.Context(), &log, 0, 1000)
 	if err != nil {
 		h.Fatal(err)
 	}
-	var told []string
-	for _, e := range list {
+	for _, e := range entries {
 		var a artifact.AuditEntry
 		if err := json.Unmarshal(e.Data, &a); err != nil {
 			h.Fatal(err)
 		}
+		list = append(list, a)
+	}
+	return list
+}
+
+// told returns what a tenant's audit log tells, as "action outcome by actor".
+func (h *house) told(tenant string) (told []string) {
+	h.Helper()
+	for _, a := range h.audit(tenant) {
 		told = append(told, fmt.Sprintf("%s %s by %s", a.Action, a.Outcome, a.Actor))
 	}
 	return told

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -115,27 +116,14 @@ func TestSharesEndWithTheirMaker(t *testing.T) {
 // details returns what a tenant's audit log tells more of some actions.
 func (h *house) details(tenant string, actions ...string) string {
 	h.Helper()
-	log, err := h.db.Log(h.Context(), tenant, artifact.AuditLog)
-	if err != nil {
-		h.Fatal(err)
-	}
-	list, err := h.db.Entries(h.Context(), &log, 0, 1000)
-	if err != nil {
-		h.Fatal(err)
-	}
 	var told []string
-	for _, e := range list {
-		var entry struct {
-			Action  string          `json:"action"`
-			Details json.RawMessage `json:"details"`
-		}
-		if err := json.Unmarshal(e.Data, &entry); err != nil {
-			h.Fatal(err)
-		}
-		for _, action := range actions {
-			if entry.Action == action {
-				told = append(told, string(entry.Details))
+	for _, e := range h.audit(tenant) {
+		if slices.Contains(actions, e.Action) {
+			text, err := json.Marshal(e.Details) // which orders the members
+			if err != nil {
+				h.Fatal(err)
 			}
+			told = append(told, string(text))
 		}
 	}
 	return fmt.Sprint(told)

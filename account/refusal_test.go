@@ -1,7 +1,6 @@
 package account
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -29,22 +28,7 @@ func (h *house) tries(a *Accounts, key, remote string, times int) {
 // from count".
 func (h *house) failures(tenant string) (told []string) {
 	h.Helper()
-	log, err := h.db.Log(h.Context(), tenant, artifact.AuditLog)
-	if artifact.KindOf(err) == artifact.NotFound {
-		return nil
-	}
-	if err != nil {
-		h.Fatal(err)
-	}
-	list, err := h.db.Entries(h.Context(), &log, 0, 1000)
-	if err != nil {
-		h.Fatal(err)
-	}
-	for _, e := range list {
-		var a artifact.AuditEntry
-		if err := json.Unmarshal(e.Data, &a); err != nil {
-			h.Fatal(err)
-		}
+	for _, a := range h.audit(tenant) {
 		if a.Action == "login.failed" {
 			told = append(told, fmt.Sprintf("%s %s %v", a.Object, a.Remote, a.Details["count"]))
 		}
